@@ -1,0 +1,270 @@
+"""
+A small etcd client: the calls the object store needs, over grpc.aio, with several endpoints and TLS.
+
+Used only inside `cluster.store`. Reads go to the next endpoint when one does not answer; a write is repeated
+elsewhere only when it surely was not executed, because a repeated create would report its own first try as a
+conflict. Watches have a channel of their own, so that a burst of events does not delay requests.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from cluster.store.generated import etcd_pb2 as pb
+
+REQUEST_TIMEOUT = 10.0
+"""Seconds for one unary call on one endpoint."""
+
+_CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.enable_http_proxy", 0),
+]
+
+_UNARY = {
+    "Range": ("KV", pb.RangeRequest, pb.RangeResponse),
+    "Txn": ("KV", pb.TxnRequest, pb.TxnResponse),
+    "DeleteRange": ("KV", pb.DeleteRangeRequest, pb.DeleteRangeResponse),
+    "Compact": ("KV", pb.CompactionRequest, pb.CompactionResponse),
+    "LeaseGrant": ("Lease", pb.LeaseGrantRequest, pb.LeaseGrantResponse),
+    "LeaseRevoke": ("Lease", pb.LeaseRevokeRequest, pb.LeaseRevokeResponse),
+    "Status": ("Maintenance", pb.StatusRequest, pb.StatusResponse),
+}
+_READS = frozenset({"Range", "Status"})
+
+# What etcd or grpc says when a request was refused before anything could have been written.
+_SURELY_NOT_EXECUTED = (
+    "failed to connect",
+    "connection refused",
+    "etcdserver: no leader",
+    "not leader",
+    "name resolution",
+    "etcdserver: too many requests",
+)
+
+
+class EtcdError(Exception):
+    """etcd refused or did not answer. `ambiguous` means that a write may have happened all the same."""
+
+    def __init__(self, message: str, *, ambiguous: bool = False, compacted: bool = False, full: bool = False) -> None:
+        super().__init__(message)
+        self.ambiguous = ambiguous
+        self.compacted = compacted
+        self.full = full
+        """The database reached its quota: etcd takes deletes and no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdTLS:
+    """Files of the client's identity; all empty means plain text."""
+
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+
+def range_end(prefix: bytes) -> bytes:
+    """The first key after all that begin with `prefix`."""
+    for at in range(len(prefix) - 1, -1, -1):
+        if prefix[at] < 0xFF:
+            return prefix[:at] + bytes([prefix[at] + 1])
+    return b"\0"
+
+
+def _read(path: str) -> bytes | None:
+    return Path(path).read_bytes() if path else None
+
+
+class _Endpoint:
+    """One member: a channel for requests, made when first used."""
+
+    def __init__(self, url: str, tls: EtcdTLS) -> None:
+        self.url = url
+        self._secure = url.startswith("https://")
+        self._target = url.split("://", 1)[-1].rstrip("/")
+        self._tls = tls
+        self._channel: Any = None
+        self._calls: dict[str, Any] = {}
+
+    def open_channel(self) -> Any:
+        if not self._secure:
+            return grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
+        credentials = grpc.ssl_channel_credentials(
+            _read(self._tls.ca_file), _read(self._tls.key_file), _read(self._tls.cert_file)
+        )
+        return grpc.aio.secure_channel(self._target, credentials, options=_CHANNEL_OPTIONS)
+
+    def call(self, method: str) -> Any:
+        found = self._calls.get(method)
+        if found is None:
+            if self._channel is None:
+                self._channel = self.open_channel()
+            service, request, response = _UNARY[method]
+            found = self._calls[method] = self._channel.unary_unary(
+                f"/etcdserverpb.{service}/{method}",
+                request_serializer=request.SerializeToString,
+                response_deserializer=response.FromString,
+            )
+        return found
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel, self._calls = None, {}
+
+
+class EtcdClient:
+    """Call from one event loop; `close` when done."""
+
+    def __init__(self, endpoints: Sequence[str], tls: EtcdTLS | None = None) -> None:
+        if not endpoints:
+            raise ValueError("no etcd endpoint given; pass --etcd-servers=https://HOST:2379,…")
+        self._endpoints = [_Endpoint(url, tls or EtcdTLS()) for url in endpoints]
+        self._current = 0
+
+    async def close(self) -> None:
+        for endpoint in self._endpoints:
+            await endpoint.close()
+
+    async def _call(self, method: str, request: Any, timeout: float = REQUEST_TIMEOUT) -> Any:  # noqa: ASYNC109
+        """One unary call, at the endpoint that answered last, then at the others. Raises EtcdError."""
+        last: EtcdError | None = None
+        for _ in range(len(self._endpoints)):
+            at = self._current
+            endpoint = self._endpoints[at]
+            try:
+                return await endpoint.call(method)(request, timeout=timeout)
+            except grpc.aio.AioRpcError as fault:
+                last = _translate(fault, endpoint.url, method)
+                refused = fault.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+                if not refused or (last.ambiguous and method not in _READS):
+                    raise last from fault
+                if self._current == at:
+                    self._current = (at + 1) % len(self._endpoints)
+        raise last or EtcdError(f"no etcd endpoint took {method}")
+
+    async def range(
+        self,
+        key: bytes,
+        end: bytes = b"",
+        *,
+        limit: int = 0,
+        revision: int = 0,
+        keys_only: bool = False,
+        count_only: bool = False,
+    ) -> Any:
+        """A linearizable read of one key, or of [key, end), now or as of `revision`."""
+        return await self._call(
+            "Range",
+            pb.RangeRequest(
+                key=key, range_end=end, limit=limit, revision=revision, keys_only=keys_only, count_only=count_only
+            ),
+        )
+
+    async def txn(self, compare: Sequence[Any], success: Sequence[Any], failure: Sequence[Any] = ()) -> Any:
+        return await self._call("Txn", pb.TxnRequest(compare=compare, success=success, failure=failure))
+
+    async def delete(self, key: bytes, end: bytes = b"") -> Any:
+        return await self._call("DeleteRange", pb.DeleteRangeRequest(key=key, range_end=end))
+
+    async def compact(self, revision: int) -> None:
+        await self._call("Compact", pb.CompactionRequest(revision=revision))
+
+    async def grant_lease(self, seconds: int) -> int:
+        answer = await self._call("LeaseGrant", pb.LeaseGrantRequest(ttl=seconds))
+        return int(answer.id)
+
+    async def status(self) -> Any:
+        return await self._call("Status", pb.StatusRequest())
+
+    async def current_revision(self) -> int:
+        """The store's revision at some moment after the call: a quorum read that carries no data."""
+        answer = await self._call("Range", pb.RangeRequest(key=b"\0", count_only=True))
+        return int(answer.header.revision)
+
+    async def watch(
+        self, key: bytes, end: bytes, start_revision: int, on_open: Callable[[Callable[[], Awaitable[None]]], None]
+    ) -> AsyncIterator[Any]:
+        """
+        Yields WatchResponses from `start_revision` on, until the stream breaks (EtcdError) or the caller stops.
+
+        `on_open` receives a coroutine function that asks etcd for a progress answer on this stream.
+        """
+        endpoint = self._endpoints[self._current]
+        channel = endpoint.open_channel()
+        try:
+            open_stream = channel.stream_stream(
+                "/etcdserverpb.Watch/Watch",
+                request_serializer=pb.WatchRequest.SerializeToString,
+                response_deserializer=pb.WatchResponse.FromString,
+            )
+            stream = open_stream()
+            lock = asyncio.Lock()
+
+            async def ask_progress() -> None:
+                async with lock:
+                    await stream.write(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
+
+            create = pb.WatchCreateRequest(
+                key=key, range_end=end, start_revision=start_revision, progress_notify=True, fragment=True
+            )
+            await stream.write(pb.WatchRequest(create_request=create))
+            on_open(ask_progress)
+            async for response in stream:
+                if response.canceled:
+                    raise EtcdError(
+                        f"etcd ended the watch at revision {response.compact_revision}: {response.cancel_reason}",
+                        compacted=response.compact_revision > 0,
+                    )
+                yield response
+            raise EtcdError(f"etcd at {endpoint.url} closed the watch")
+        except grpc.aio.AioRpcError as fault:
+            self._current = (self._current + 1) % len(self._endpoints)
+            raise _translate(fault, endpoint.url, "Watch") from fault
+        finally:
+            await channel.close()
+
+
+def _translate(fault: Any, url: str, method: str) -> EtcdError:
+    details = str(fault.details() or "")
+    lowered = details.lower()
+    executed = not any(mark in lowered for mark in _SURELY_NOT_EXECUTED)
+    retriable = fault.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    return EtcdError(
+        f"etcd at {url}, {method}: {fault.code().name}: {details}",
+        ambiguous=retriable and executed,
+        compacted="required revision has been compacted" in lowered,
+        full="database space exceeded" in lowered,
+    )
+
+
+def compare_mod(key: bytes, revision: int) -> Any:
+    """True when the key was last written at `revision`; 0 means it does not exist."""
+    return pb.Compare(key=key, target=pb.Compare.MOD, result=pb.Compare.EQUAL, mod_revision=revision)
+
+
+def compare_version(key: bytes, version: int) -> Any:
+    return pb.Compare(key=key, target=pb.Compare.VERSION, result=pb.Compare.EQUAL, version=version)
+
+
+def put(key: bytes, value: bytes, lease: int = 0) -> Any:
+    return pb.RequestOp(request_put=pb.PutRequest(key=key, value=value, lease=lease))
+
+
+def get(key: bytes) -> Any:
+    return pb.RequestOp(request_range=pb.RangeRequest(key=key))
+
+
+def delete(key: bytes) -> Any:
+    return pb.RequestOp(request_delete_range=pb.DeleteRangeRequest(key=key))

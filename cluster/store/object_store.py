@@ -1,0 +1,181 @@
+"""
+Objects in etcd: each write is one transaction on one key, conditioned on the revision that was read.
+
+Called by the registry. Keys and bytes are `keys` and `encoding`; reads that may come from memory go to
+`watch_cache` instead.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from cluster.machinery.objects import Object
+from cluster.machinery.status_errors import ApiError
+from cluster.store import etcd_client as etcd
+from cluster.store.encoding import Entry, encode_stored
+from cluster.store.keys import collection_prefix, object_key
+
+
+class KeyExistsError(Exception):
+    """A create found the key taken."""
+
+
+class KeyMissingError(Exception):
+    """The object is not, or no longer, there."""
+
+
+class RevisionConflictError(Exception):
+    """The object was changed since it was read; `current` is what it is now."""
+
+    def __init__(self, key: str, current: Entry | None) -> None:
+        super().__init__(f"{key} was changed by somebody else")
+        self.current = current
+
+
+class CompactedError(Exception):
+    """The revision that was asked for is compacted away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a collection as of one revision."""
+
+    entries: list[Entry]
+    revision: int
+    remaining: int
+    """How many more objects lie behind the last one."""
+
+
+Change = Callable[[Entry], Awaitable[Object]]
+
+
+class SharedLeases:
+    """Leases for objects that expire. Objects written within a minute share one: a lease costs as much as they."""
+
+    REUSE_SECONDS = 60
+    MAX_OBJECTS = 1000
+
+    def __init__(self, client: etcd.EtcdClient) -> None:
+        self._client = client
+        self._lease, self._until, self._used, self._ttl = 0, 0.0, 0, 0
+        self._lock = asyncio.Lock()
+
+    async def lease(self, ttl: int) -> int:
+        async with self._lock:
+            now = time.monotonic()
+            if self._lease == 0 or now > self._until or self._used >= self.MAX_OBJECTS or ttl != self._ttl:
+                self._lease = await self._client.grant_lease(ttl + self.REUSE_SECONDS)
+                self._until, self._used, self._ttl = now + self.REUSE_SECONDS, 0, ttl
+            self._used += 1
+            return self._lease
+
+
+class ObjectStore:
+    def __init__(self, client: etcd.EtcdClient) -> None:
+        self._client = client
+        self._leases = SharedLeases(client)
+
+    async def get(self, place: str, namespace: str, name: str) -> Entry | None:
+        """A quorum read."""
+        answer = await self._client.range(object_key(place, namespace, name).encode())
+        return _entry(answer)
+
+    async def create(self, place: str, namespace: str, name: str, obj: Object, ttl: int = 0) -> Entry:
+        """Raises KeyExistsError. `ttl` in seconds lets it expire."""
+        key = object_key(place, namespace, name).encode()
+        value = encode_stored(obj)
+        lease = await self._leases.lease(ttl) if ttl else 0
+        answer = await self._client.txn([etcd.compare_mod(key, 0)], [etcd.put(key, value, lease)])
+        if not answer.succeeded:
+            raise KeyExistsError(key.decode())
+        return Entry(value, answer.header.revision)
+
+    async def replace(self, place: str, namespace: str, name: str, obj: Object, revision: int, ttl: int = 0) -> Entry:
+        """Write over the state of `revision`. Raises RevisionConflictError."""
+        key = object_key(place, namespace, name).encode()
+        value = encode_stored(obj)
+        lease = await self._leases.lease(ttl) if ttl else 0
+        answer = await self._client.txn(
+            [etcd.compare_mod(key, revision)], [etcd.put(key, value, lease)], [etcd.get(key)]
+        )
+        if not answer.succeeded:
+            raise RevisionConflictError(key.decode(), _entry(answer.responses[0].response_range))
+        return Entry(value, answer.header.revision)
+
+    async def remove(self, place: str, namespace: str, name: str, revision: int) -> int:
+        """Delete the state of `revision`. Returns the revision of the delete. Raises RevisionConflictError."""
+        key = object_key(place, namespace, name).encode()
+        answer = await self._client.txn([etcd.compare_mod(key, revision)], [etcd.delete(key)], [etcd.get(key)])
+        if not answer.succeeded:
+            raise RevisionConflictError(key.decode(), _entry(answer.responses[0].response_range))
+        return int(answer.header.revision)
+
+    async def update(
+        self, place: str, namespace: str, name: str, change: Change, *, known: Entry | None = None, ttl: int = 0
+    ) -> tuple[Entry, bool]:
+        """
+        Read, change, write, again when somebody else was faster. Equal objects are not written.
+
+        Args:
+            change: makes the new object from the current one; may be called several times.
+            known: what the cache holds, to save the read; when `change` refuses it, it is asked again with what
+                is really stored.
+
+        Returns:
+            The object as stored and whether it was written. Raises KeyMissingError and what `change` raises.
+        """
+        current, fresh = known, False
+        if current is None:
+            current, fresh = await self.get(place, namespace, name), True
+        while True:
+            if current is None:
+                raise KeyMissingError(object_key(place, namespace, name))
+            try:
+                wanted = await change(current)
+            except ApiError:
+                if fresh:
+                    raise
+                current, fresh = await self.get(place, namespace, name), True
+                continue
+            if _same(wanted, current):
+                if fresh:
+                    return current, False
+                stored, fresh = await self.get(place, namespace, name), True
+                if stored is not None and stored.revision == current.revision:
+                    return current, False
+                current = stored
+                continue
+            try:
+                return await self.replace(place, namespace, name, wanted, current.revision, ttl), True
+            except RevisionConflictError as conflict:
+                current, fresh = conflict.current, True
+
+    async def list_at(self, place: str, namespace: str, revision: int, after: str, limit: int) -> Page:
+        """
+        Objects as of `revision` (0: now), from the key behind `after` on, at most `limit` (0: all).
+
+        Raises CompactedError.
+        """
+        prefix = collection_prefix(place, namespace).encode()
+        start = collection_prefix(place).encode() + after.encode() + b"\0" if after else prefix
+        try:
+            answer = await self._client.range(start, etcd.range_end(prefix), limit=limit, revision=revision)
+        except etcd.EtcdError as fault:
+            if fault.compacted:
+                raise CompactedError(str(fault)) from fault
+            raise
+        entries = [Entry(kv.value, kv.mod_revision) for kv in answer.kvs]
+        return Page(entries, revision or answer.header.revision, answer.count - len(entries))
+
+
+def _entry(answer: object) -> Entry | None:
+    kvs = answer.kvs  # type: ignore[attr-defined]
+    return Entry(kvs[0].value, kvs[0].mod_revision) if kvs else None
+
+
+def _same(wanted: Object, current: Entry) -> bool:
+    old = current.decode()
+    old["metadata"].pop("resourceVersion", None)
+    metadata = {k: v for k, v in wanted["metadata"].items() if k != "resourceVersion"}
+    return {**wanted, "metadata": metadata} == old

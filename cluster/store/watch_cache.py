@@ -1,0 +1,259 @@
+"""
+Everything in the store, in memory, fed by one watch over the whole prefix.
+
+One watch for all kinds makes the cache's revision exact: whatever was written up to it has been seen, for every
+kind. A consistent read is then a question for the current revision, which all readers of the moment share, and
+an answer from memory once the cache has got there.
+"""
+
+import asyncio
+import heapq
+import itertools
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from cluster.store.encoding import Entry
+from cluster.store.etcd_client import EtcdClient, EtcdError, range_end
+from cluster.store.generated import etcd_pb2 as pb
+from cluster.store.keys import PREFIX
+from cluster.store.resource_cache import ResourceCache
+
+log = logging.getLogger(__name__)
+
+LOAD_PAGE = 2000
+WAIT_TIMEOUT = 3.0
+"""Seconds a read waits for a revision that the cache has not seen yet."""
+_PROGRESS_AFTER = 0.05
+_BOOKMARK_SECONDS = 60.0
+
+
+class TooNewError(Exception):
+    """The asked revision did not appear in time."""
+
+    def __init__(self, asked: int, current: int) -> None:
+        super().__init__(f"Too large resource version: {asked}, current: {current}")
+
+
+class WatchCache:
+    """`run` in a task; `wait_ready` before the first read."""
+
+    def __init__(self, client: EtcdClient, prefix: str = PREFIX) -> None:
+        self._client = client
+        self._prefix = prefix.encode()
+        self._caches: dict[str, ResourceCache] = {}
+        self._unclaimed: dict[str, tuple[bytes, int]] = {}
+        self.revision = 0
+        """Every change up to this one has been applied."""
+        self._cluster_id = 0
+        self._ready = asyncio.Event()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+        self._asked: asyncio.Future[int] | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._ask_progress: Callable[[], Awaitable[None]] | None = None
+        self._progress_task: asyncio.Task[None] | None = None
+        self._bookmarks: dict[int, Callable[[int], None]] = {}
+
+    @property
+    def ready(self) -> bool:
+        return self._ready.is_set()
+
+    async def wait_ready(self) -> None:
+        await self._ready.wait()
+
+    def register(self, place: str) -> ResourceCache:
+        """The cache of one place; kinds may be added while running (custom resources)."""
+        found = self._caches.get(place)
+        if found is None:
+            found = self._caches[place] = ResourceCache(place)
+            known: dict[str, Entry] = {}
+            for key in [k for k in self._unclaimed if k.startswith(place + "/")]:
+                value, revision = self._unclaimed.pop(key)
+                known[key[len(place) + 1 :]] = Entry(value, revision)
+            found.load(known, self.revision)
+        return found
+
+    # Reading.
+
+    async def catch_up(self) -> int:
+        """Wait until the cache holds all that was written before this call. Returns the revision reached."""
+        if self._asked is None:
+            self._asked = asyncio.get_running_loop().create_future()
+            if self._asking is None or self._asking.done():
+                self._asking = asyncio.create_task(self._ask(), name="revision-reads")
+        revision = await asyncio.shield(self._asked)
+        await self.wait_for(revision)
+        return revision
+
+    async def _ask(self) -> None:
+        """Answer all who asked before each read began with that one read."""
+        while self._asked is not None:
+            waiting, self._asked = self._asked, None
+            try:
+                revision = await self._client.current_revision()
+            except EtcdError as fault:
+                waiting.set_exception(fault)
+                waiting.exception()
+            else:
+                waiting.set_result(revision)
+
+    async def wait_for(self, revision: int, seconds: float = WAIT_TIMEOUT) -> None:
+        """Return once the cache is at `revision` or later. Raises TooNewError."""
+        if revision <= self.revision:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (revision, next(self._order), future))
+        if self._progress_task is None or self._progress_task.done():
+            self._progress_task = asyncio.create_task(self._press(), name="watch-progress")
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            raise TooNewError(revision, self.revision) from None
+
+    async def _press(self) -> None:
+        """While somebody waits, ask etcd how far its watch is: keys outside our prefix move the revision silently."""
+        while self._waiting:
+            await asyncio.sleep(_PROGRESS_AFTER)
+            self._waiting = [w for w in self._waiting if not w[2].done()]
+            heapq.heapify(self._waiting)
+            if self._waiting and self._ask_progress is not None:
+                try:
+                    await self._ask_progress()
+                except Exception as fault:
+                    log.debug("no progress request on a broken watch: %s", fault)
+
+    def subscribe_bookmarks(self, deliver: Callable[[int], None]) -> Callable[[], None]:
+        """`deliver` gets the cache's revision about once a minute. Call the result to stop."""
+        key = next(self._order)
+        self._bookmarks[key] = deliver
+
+        def stop() -> None:
+            self._bookmarks.pop(key, None)
+
+        return stop
+
+    # Feeding.
+
+    async def run(self) -> None:
+        """Load, then follow the store, for ever: broken watches go on where they stopped, compacted ones load anew."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._send_bookmarks())
+            pause = 0.1
+            while True:
+                try:
+                    if self.revision == 0:
+                        await self._load()
+                    await self._follow()
+                except EtcdError as fault:
+                    if fault.compacted:
+                        log.warning("the watch fell behind compaction, loading everything again")
+                        self.revision = 0
+                    else:
+                        log.warning("the watch broke, trying again in %.1f s: %s", pause, fault)
+                        await asyncio.sleep(pause)
+                        pause = min(pause * 2, 2.0)
+                        continue
+                pause = 0.1
+
+    async def _load(self) -> None:
+        end = range_end(self._prefix)
+        key, revision = self._prefix, 0
+        values: dict[str, tuple[bytes, int]] = {}
+        while True:
+            page = await self._client.range(key, end, limit=LOAD_PAGE, revision=revision)
+            revision = revision or page.header.revision
+            self._cluster_id = page.header.cluster_id
+            for kv in page.kvs:
+                values[kv.key.decode()[len(self._prefix) :]] = (kv.value, kv.mod_revision)
+            if not page.more:
+                break
+            key = page.kvs[-1].key + b"\0"
+        sorted_in: dict[str, dict[str, Entry]] = {place: {} for place in self._caches}
+        self._unclaimed = {}
+        for path, (value, mod_revision) in values.items():
+            cache, rest = self._locate(path)
+            if cache is None:
+                self._unclaimed[path] = (value, mod_revision)
+            elif (entry := _readable(path, value, mod_revision)) is not None:
+                sorted_in[cache.place][rest] = entry
+        for place, entries in sorted_in.items():
+            self._caches[place].load(entries, revision)
+        self._advance(revision)
+        self._ready.set()
+
+    async def _follow(self) -> None:
+        stream = self._client.watch(self._prefix, range_end(self._prefix), self.revision + 1, self._opened)
+        newest = self.revision
+        try:
+            async for response in stream:
+                if self._cluster_id and response.header.cluster_id != self._cluster_id:
+                    log.error("etcd has another cluster id than before: it was restored; loading everything again")
+                    self.revision = 0
+                    return
+                for event in response.events:
+                    newest = event.kv.mod_revision
+                    if newest <= self.revision:
+                        continue
+                    self._apply(event)
+                if not response.events and not response.created:
+                    newest = max(newest, response.header.revision)
+                if not response.fragment and newest > self.revision:
+                    self._advance(newest)
+        finally:
+            self._ask_progress = None
+            await stream.aclose()  # type: ignore[attr-defined]
+
+    def _opened(self, ask_progress: Callable[[], Awaitable[None]]) -> None:
+        self._ask_progress = ask_progress
+
+    def _apply(self, event: Any) -> None:
+        path = event.kv.key.decode()[len(self._prefix) :]
+        revision = event.kv.mod_revision
+        cache, rest = self._locate(path)
+        deleted = event.type == pb.Event.DELETE
+        if cache is None:
+            if deleted:
+                self._unclaimed.pop(path, None)
+            else:
+                self._unclaimed[path] = (event.kv.value, revision)
+            return
+        try:
+            if deleted:
+                cache.remove(rest, revision)
+            else:
+                cache.put(rest, event.kv.value, revision)
+        except ValueError as fault:
+            # One unreadable value must not stop everybody's view of the rest.
+            log.error("%s%s holds no JSON object, skipped: %s", PREFIX, path, fault)
+
+    def _locate(self, path: str) -> tuple[ResourceCache | None, str]:
+        first, _, rest = path.partition("/")
+        cache = self._caches.get(first)
+        if cache is not None:
+            return cache, rest
+        second, _, rest = rest.partition("/")
+        return self._caches.get(f"{first}/{second}"), rest
+
+    def _advance(self, revision: int) -> None:
+        self.revision = revision
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= revision:
+            future = heapq.heappop(waiting)[2]
+            if not future.done():
+                future.set_result(None)
+
+    async def _send_bookmarks(self) -> None:
+        while True:
+            await asyncio.sleep(_BOOKMARK_SECONDS)
+            for deliver in tuple(self._bookmarks.values()):
+                deliver(self.revision)
+
+
+def _readable(path: str, value: bytes, revision: int) -> Entry | None:
+    try:
+        return Entry(value, revision)
+    except ValueError as fault:
+        log.error("%s%s holds no JSON object, skipped: %s", PREFIX, path, fault)
+        return None
