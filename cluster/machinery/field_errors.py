@@ -8,10 +8,22 @@ Texts and reasons are upstream's to the letter. Source: k8s.io/apimachinery, pkg
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+
+from cluster.machinery.status_errors import Invalid, invalid as invalid_object
 
 _GO_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\b": "\\b", "\f": "\\f",
                "\v": "\\v"}  # fmt: skip
+
+
+class Named(Protocol):
+    """What a 422 says about the kind; `cluster.api.resources.Resource` is one."""
+
+    @property
+    def group(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +115,8 @@ def too_many(path: str, count: int, limit: int) -> FieldError:
 
 def internal(path: str, detail: str) -> FieldError:
     return FieldError("InternalError", path, _with_detail("Internal error", detail))
+
+
+def invalid_from(resource: Named, name: str, errors: Sequence[FieldError]) -> Invalid:
+    """The 422 for an object of the resource that has these faults."""
+    return invalid_object(resource.group, resource.kind, name, [error.as_cause() for error in errors])

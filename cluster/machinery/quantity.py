@@ -1,106 +1,161 @@
 """
-Amounts of resources: `100m`, `1Gi`, `2e3`. Exact decimals inside, upstream's canonical text outside.
+Quantities: `100m`, `1.5Gi`, `2e3`. Exact, and written as upstream writes them.
 
-Source of the grammar: k8s.io/apimachinery, pkg/api/resource.
+Source: k8s.io/apimachinery, pkg/api/resource. A value finer than a nano is rounded up, away from zero, as upstream does.
 """
 
 import functools
 import re
-from decimal import ROUND_UP, Context, Decimal, localcontext
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Union
 
-_GRAMMAR = re.compile(
-    r"(?P<number>[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(?:(?P<suffix>[numkMGTPE]|[KMGTPE]i)|[eE](?P<exponent>[+-]?[0-9]+))?"
-)
-_BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
-_DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_DECIMAL_SUFFIX = {power: suffix for suffix, power in _DECIMAL.items()}
-_SMALLEST = Decimal(1).scaleb(-9)
-_CONTEXT = Context(prec=60)
+_SYNTAX = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?", re.ASCII)
+_DECIMAL_EXPONENTS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_BINARY_EXPONENTS = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
+_NANOS = 10**9
+_MAX_NANOS = (2**63 - 1) * _NANOS
+_MAX_DIGITS = 4000
+_SYNTAX_TEXT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
-FORMAT_WRONG = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+DECIMAL_SI = "DecimalSI"
+BINARY_SI = "BinarySI"
+DECIMAL_EXPONENT = "DecimalExponent"
+
+Amount = Union["Quantity", str, int, float, Decimal]
 
 
 class QuantityError(ValueError):
-    """The text is no quantity."""
+    """The text is not a quantity; the message is upstream's."""
 
 
-class _Parsed(NamedTuple):
-    value: Decimal
-    form: str
-    """`binary`, `decimal` or `exponent`: how it is written back."""
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """An amount in nanos, exactly, and the family of suffixes to write it with."""
+
+    nanos: int
+    form: str = DECIMAL_SI
+
+    @staticmethod
+    def parse(value: Amount) -> "Quantity":
+        """From its text or from a JSON number. Raises QuantityError."""
+        if isinstance(value, Quantity):
+            return value
+        if isinstance(value, str):
+            return _parse(value)
+        if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+            raise QuantityError(_SYNTAX_TEXT)
+        return _parse(repr(value) if not isinstance(value, Decimal) else str(value))
+
+    def __add__(self, other: "Quantity") -> "Quantity":
+        """The sum, written like the left one; a zero takes the other's form."""
+        return Quantity(self.nanos + other.nanos, self.form if self.nanos else other.form)
+
+    def __sub__(self, other: "Quantity") -> "Quantity":
+        return Quantity(self.nanos - other.nanos, self.form if self.nanos else other.form)
+
+    def __neg__(self) -> "Quantity":
+        return Quantity(-self.nanos, self.form)
+
+    def __lt__(self, other: "Quantity") -> bool:
+        return self.nanos < other.nanos
+
+    def __le__(self, other: "Quantity") -> bool:
+        return self.nanos <= other.nanos
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Quantity) and self.nanos == other.nanos
+
+    def __hash__(self) -> int:
+        return hash(self.nanos)
+
+    def __bool__(self) -> bool:
+        return self.nanos != 0
+
+    @property
+    def value(self) -> int:
+        """Whole units, rounded up: bytes of memory, a number of pods."""
+        return -(-self.nanos // _NANOS)
+
+    @property
+    def milli(self) -> int:
+        """Thousandths, rounded up: millicores."""
+        return -(-self.nanos // 10**6)
+
+    @property
+    def decimal(self) -> Decimal:
+        return Decimal(self.nanos).scaleb(-9)
+
+    def __str__(self) -> str:
+        """The canonical text: no fraction, the largest suffix that allows it."""
+        if not self.nanos:
+            return "0"
+        sign, nanos = ("-", -self.nanos) if self.nanos < 0 else ("", self.nanos)
+        # Binary suffixes cannot say 1.5 or less than 1024, so upstream falls back to decimal ones there.
+        if self.form == BINARY_SI and nanos >= 1024 * _NANOS and nanos % _NANOS == 0:
+            return sign + _binary(nanos // _NANOS)
+        return sign + _decimal(nanos, exponent_form=self.form == DECIMAL_EXPONENT)
 
 
-@functools.lru_cache(maxsize=4096)
-def _parse(text: str) -> _Parsed:
-    match = _GRAMMAR.fullmatch(text)
-    if match is None:
-        raise QuantityError(FORMAT_WRONG)
-    with localcontext(_CONTEXT):
-        number, suffix, exponent = Decimal(match["number"]), match["suffix"] or "", match["exponent"]
-        if exponent is not None:
-            if abs(int(exponent)) > 100:
-                raise QuantityError(FORMAT_WRONG)
-            value, form = number.scaleb(int(exponent)), "exponent"
-        elif suffix in _BINARY:
-            value, form = number * (1 << (10 * _BINARY[suffix])), "binary"
-        else:
-            value, form = number.scaleb(_DECIMAL[suffix]), "decimal"
-        return _Parsed(value.quantize(_SMALLEST, rounding=ROUND_UP) if value % _SMALLEST else value, form)
+def _binary(units: int) -> str:
+    suffix = ""
+    for name in _BINARY_EXPONENTS:
+        if units % 1024:
+            break
+        units //= 1024
+        suffix = name
+    return f"{units}{suffix}"
 
 
-def parse_quantity(amount: Any) -> Decimal:
-    """
-    The number that a quantity stands for; JSON numbers are quantities too.
-
-    Raises QuantityError for anything else. What is finer than a billionth is rounded away from zero, as upstream does.
-    """
-    return _parse(_text(amount)).value
-
-
-def _text(amount: Any) -> str:
-    if isinstance(amount, str):
-        return amount
-    if isinstance(amount, int | float | Decimal) and not isinstance(amount, bool):
-        return str(amount)
-    raise QuantityError(FORMAT_WRONG)
-
-
-def canonical(amount: Any) -> str:
-    """The one way upstream writes this quantity, in its own notation: 1024Ki -> 1Mi, 0.5 -> 500m. Raises QuantityError."""
-    value, form = _parse(_text(amount))
-    return _written(value, form)
-
-
-def format_quantity(value: Decimal | int, like: str = "0") -> str:
-    """A number as a quantity, in the notation (binary, decimal, exponent) of the quantity `like`."""
-    return _written(Decimal(value), _parse(like).form)
-
-
-@functools.lru_cache(maxsize=4096)
-def _written(value: Decimal, form: str) -> str:
-    if value == 0:
-        return "0"
-    with localcontext(_CONTEXT):
-        if form == "binary" and abs(value) >= 1024 and value == value.to_integral_value():
-            return _binary_text(int(value))
-        return _decimal_text(value, exponent_form=form == "exponent")
-
-
-def _binary_text(value: int) -> str:
-    power = 0
-    while value % 1024 == 0 and power < 6:
-        value //= 1024
-        power += 1
-    return f"{value}{next((suffix for suffix, p in _BINARY.items() if p == power), '')}"
-
-
-def _decimal_text(value: Decimal, *, exponent_form: bool) -> str:
-    power = -9
-    scaled = int(value.scaleb(9).to_integral_value(rounding=ROUND_UP))
-    while scaled % 1000 == 0 and (power < 18 or exponent_form):
-        scaled //= 1000
-        power += 3
+def _decimal(nanos: int, *, exponent_form: bool) -> str:
+    exponent = -9
+    while nanos % 1000 == 0 and exponent < 18:
+        nanos //= 1000
+        exponent += 3
     if exponent_form:
-        return f"{scaled}e{power}" if power else str(scaled)
-    return f"{scaled}{_DECIMAL_SUFFIX[power]}"
+        return f"{nanos}e{exponent}" if exponent else str(nanos)
+    return nanos.__str__() + next(name for name, value in _DECIMAL_EXPONENTS.items() if value == exponent)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse(text: str) -> Quantity:
+    match = _SYNTAX.fullmatch(text)
+    if match is None or not (match[2] or match[3]) or len(text) > _MAX_DIGITS:
+        raise QuantityError(_SYNTAX_TEXT)
+    sign, whole, fraction, suffix = match[1], match[2], match[3] or "", match[4] or ""
+    form = DECIMAL_SI
+    numerator, denominator = int(whole + fraction or "0"), 10 ** len(fraction)
+    if suffix in _BINARY_EXPONENTS:
+        form = BINARY_SI
+        numerator <<= _BINARY_EXPONENTS[suffix]
+    else:
+        if suffix in _DECIMAL_EXPONENTS:
+            exponent = _DECIMAL_EXPONENTS[suffix]
+        else:
+            form, exponent = DECIMAL_EXPONENT, int(suffix[1:])
+            if abs(exponent) > _MAX_DIGITS:
+                raise QuantityError("unable to parse quantity's suffix")
+        numerator, denominator = numerator * 10 ** max(exponent, 0), denominator * 10 ** max(-exponent, 0)
+    nanos = -(-numerator * _NANOS // denominator)
+    nanos = min(nanos, _MAX_NANOS)
+    return Quantity(-nanos if sign == "-" else nanos, form)
+
+
+@functools.lru_cache(maxsize=4096)
+def _canonical(text: str) -> str:
+    return str(_parse(text))
+
+
+def canonical(value: str | int | float) -> str:
+    """What the API answers for this input: `0.5` is `500m`. Raises QuantityError."""
+    return _canonical(value) if isinstance(value, str) else str(Quantity.parse(value))
+
+
+def parse_quantity(value: Amount) -> Decimal:
+    """The amount alone. Raises QuantityError."""
+    return Quantity.parse(value).decimal
+
+
+def format_quantity(amount: Decimal, form: str = DECIMAL_SI) -> str:
+    """The canonical text of an amount."""
+    return str(Quantity(int(amount.scaleb(9).to_integral_value(rounding="ROUND_UP")), form))
