@@ -222,7 +222,7 @@ def _key_fault(key: str) -> FieldError:
 
 def _tokens(text: str) -> list[str]:
     """The words and signs of a selector, with an empty one for its end. Raises ValueError for `=!` and the like."""
-    found = []
+    found: list[str] = []
     position = 0
     while True:
         match = _TOKEN.match(text, position)
@@ -230,13 +230,13 @@ def _tokens(text: str) -> list[str]:
             return [*found, ""]
         token = match[1]
         # A run of signs is cut greedily: `=!x` is `=` and `!`, `!=` stays one.
-        length = next((n for n in (2, 1) if token[:n] in _SYMBOLS), len(token))
+        length = next((n for n in (2, 1) if n <= len(token) and token[:n] in _SYMBOLS), len(token))
         found.append(token[:length])
         position = match.start(1) + length
 
 
 class _Parser:
-    """Recursive descent over the tokens. `in` and `notin` are operators only where one is expected."""
+    """Recursive descent over the words. `in` and `notin` are operators only where one is expected."""
 
     def __init__(self, text: str) -> None:
         self._tokens = _tokens(text)
@@ -245,11 +245,11 @@ class _Parser:
     def requirements(self) -> list[Requirement]:
         found: list[Requirement] = []
         while True:
-            token = self._peek()
-            if not token:
+            word = self._peek()
+            if not word:
                 return found
-            if token in _SYMBOLS and token != "!":
-                raise BadRequest(f"found '{token}', expected: !, identifier, or 'end of string'")
+            if word in _SYMBOLS and word != "!":
+                raise BadRequest(f"found '{word}', expected: !, identifier, or 'end of string'")
             try:
                 found.append(self._requirement())
             except ValueError as fault:
@@ -267,10 +267,10 @@ class _Parser:
         return self._tokens[self._at]
 
     def _next(self) -> str:
-        token = self._tokens[self._at]
-        if token:
+        word = self._tokens[self._at]
+        if word:
             self._at += 1
-        return token
+        return word
 
     def _requirement(self) -> Requirement:
         negated = self._peek() == "!"
@@ -310,17 +310,17 @@ class _Parser:
         values: list[str] = []
         expects_value = True
         while True:
-            token = self._next()
-            if token == ")":
+            word = self._next()
+            if word == ")":
                 return [*values, ""] if expects_value else values
-            if token == ",":
+            if word == ",":
                 if expects_value:
                     values.append("")
                 expects_value = True
-            elif not token or token in _SYMBOLS:
-                raise ValueError(f"found '{token}', expected: ',', or identifier")
+            elif not word or word in _SYMBOLS:
+                raise ValueError(f"found '{word}', expected: ',', or identifier")
             elif not expects_value:
-                raise ValueError(f"found '{token}', expected: ',' or ')'")
+                raise ValueError(f"found '{word}', expected: ',' or ')'")
             else:
-                values.append(token)
+                values.append(word)
                 expects_value = False

@@ -1,7 +1,7 @@
 """
 Quantities: `100m`, `1.5Gi`, `2e3`. Exact, and written as upstream writes them.
 
-Source: k8s.io/apimachinery, pkg/api/resource. A value finer than a nano is rounded up, away from zero, as upstream does.
+Source: k8s.io/apimachinery, pkg/api/resource. A value finer than a nano is rounded away from zero, as upstream does.
 """
 
 import functools
@@ -114,7 +114,7 @@ def _decimal(nanos: int, *, exponent_form: bool) -> str:
         exponent += 3
     if exponent_form:
         return f"{nanos}e{exponent}" if exponent else str(nanos)
-    return nanos.__str__() + next(name for name, value in _DECIMAL_EXPONENTS.items() if value == exponent)
+    return str(nanos) + next(name for name, value in _DECIMAL_EXPONENTS.items() if value == exponent)
 
 
 @functools.lru_cache(maxsize=4096)
