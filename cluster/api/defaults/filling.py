@@ -1,5 +1,7 @@
 """
-Two ways to be absent, as in upstream's types: a plain string counts as absent when it is empty, a pointer only when it is null.
+Two ways to be absent, as in upstream's types.
+
+A plain string counts as absent when it is empty, a pointer only when it is null.
 """
 
 from collections.abc import Iterator

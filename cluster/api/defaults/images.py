@@ -6,7 +6,7 @@ _TAG = re.compile(r":(?P<tag>[\w][\w.-]{0,127})$")
 
 
 def pull_policy_for(image: str) -> str:
-    """`Always` for the tag latest, written or implied, else `IfNotPresent`. A reference that cannot be read has no tag."""
+    """`Always` for the tag latest, written or implied, else (also for what is no reference) `IfNotPresent`."""
     return "Always" if _tag_of(image) == "latest" else "IfNotPresent"
 
 

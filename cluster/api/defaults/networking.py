@@ -1,6 +1,6 @@
 """Defaults of networking.k8s.io and discovery.k8s.io."""
 
-from cluster.api.defaults.filling import child, fill, fill_pointer, items, mappings
+from cluster.api.defaults.filling import child, fill_pointer, items, mappings
 from cluster.machinery.objects import Object
 
 

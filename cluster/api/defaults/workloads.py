@@ -1,4 +1,4 @@
-"""Defaults of apps and batch: Deployment, ReplicaSet, StatefulSet, DaemonSet, Job, CronJob; and ReplicationController."""
+"""Defaults of the workloads: apps, batch, and ReplicationController."""
 
 from cluster.api.defaults.claims import default_claim
 from cluster.api.defaults.filling import child, fill, fill_pointer, items, mappings
