@@ -10,6 +10,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.api import schema
+from cluster.machinery.shapes import Shape
+
 
 @dataclass(frozen=True, slots=True)
 class Subresource:
@@ -50,6 +53,11 @@ class Resource:
     def root(self) -> str:
         """`/api/v1` or `/apis/apps/v1`."""
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+    @property
+    def shape(self) -> Shape:
+        """Fields of its objects and how they merge."""
+        return schema.schemas().shape(self.api_version, self.kind)
 
     def subresource(self, name: str) -> Subresource | None:
         return next((s for s in self.subresources if s.name == name), None)
