@@ -42,6 +42,7 @@ class HostResult:
 @dataclass(slots=True)
 class _Collected:
     changed: list[str] = field(default_factory=list)
+    changed_tasks: int = 0
     failed: str = ""
     unreachable: bool = False
     diff: list[Mapping[str, str]] = field(default_factory=list)
@@ -128,18 +129,29 @@ def _collect(
 ) -> None:
     kind = event.get("event", "")
     data = event.get("event_data") or {}
+    if kind == "playbook_on_stats":
+        _count_hidden_changes(data.get("changed") or {}, collected)
+        return
     host = data.get("host", "")
     if host not in collected or kind not in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
         return
     seen, result, task = collected[host], data.get("res") or {}, str(data.get("task", ""))
     if kind == "runner_on_ok":
         if result.get("changed"):
+            seen.changed_tasks += 1
             seen.changed.extend(result.get("paths") or [task])
             seen.diff.extend(d for d in result.get("diff") or [] if isinstance(d, Mapping))
             on_line(host, task)
         return
     seen.unreachable = kind == "runner_on_unreachable"
     seen.failed = seen.failed or f"{task}: {result.get('msg') or result.get('censored') or 'no message'}"
+
+
+def _count_hidden_changes(counts: Mapping[str, int], collected: Mapping[str, _Collected]) -> None:
+    """A task with no_log hides even whether it changed anything; only the play's totals tell."""
+    for host, count in counts.items():
+        hidden = count - collected[host].changed_tasks
+        collected[host].changed.extend(["certificates and keys"] * hidden)
 
 
 def _raise_failures(playbook: str, results: Mapping[str, HostResult], status: str, output: str) -> None:
