@@ -8,6 +8,7 @@ Not here    caching (informer.py), backing off over many tries (workqueue.py).
 
 import asyncio
 import logging
+import os
 import random
 import socket
 import ssl
@@ -80,9 +81,11 @@ class ApiClient:
         self._server = 0
 
     @classmethod
-    def from_kubeconfig(cls, path: str, *, user_agent: str = "hanse", context: str = "") -> "ApiClient":
+    def from_kubeconfig(
+        cls, path: str | os.PathLike[str], *, user_agent: str = "hanse", context: str = "", connections: int = 100
+    ) -> "ApiClient":
         """Raises KubeconfigError."""
-        return cls(load_kubeconfig(path, context), user_agent=user_agent)
+        return cls(load_kubeconfig(path, context), user_agent=user_agent, connections=connections)
 
     async def __aenter__(self) -> Self:
         return self
