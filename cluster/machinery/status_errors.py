@@ -49,7 +49,7 @@ class ApiError(Exception):
         details = dict(self.details or {})
         if self.retry_after is not None:
             details["retryAfterSeconds"] = self.retry_after
-        if details:
+        if details or self.details is not None:
             status["details"] = details
         status["code"] = self.http_code
         return status
