@@ -1,0 +1,87 @@
+# Ten words a developer types; `make` alone prints them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Debian's own Python where there is one: the bundle is compiled for the hosts' Python, which is the same.
+PYTHON ?= $(shell test -x /usr/bin/python3 && echo /usr/bin/python3 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+# What setup needs of Debian: a venv, what boots local machines, what streams bundles, what tests drive.
+APT_PACKAGES := python3-venv iproute2 nftables libnftables1 openssh-client openssh-server systemd-container mmdebstrap \
+	debian-archive-keyring zstd ca-certificates curl procps
+PYTEST := $(BIN)/python -m pytest
+NAME ?= dev
+NODES ?= 5
+
+.PHONY: help setup apt fmt lint type unit integration machines test all cluster bundle bench soak lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: apt $(STAMP)  ## an environment in .venv with everything below
+
+apt:
+	@missing="$$(for p in $(APT_PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)"; \
+	if [ -n "$$missing" ]; then \
+		[ "$$(id -u)" = 0 ] || { echo "make: these Debian packages are missing and only root can install them: $$missing" >&2; exit 1; }; \
+		apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+GENERATORS := $(wildcard cluster/*/build_*.py cluster/*/*/build_*.py)
+
+$(STAMP): pyproject.toml $(GENERATORS) $(wildcard cluster/*/*.proto)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv==0.13.9
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[operator,dev]'
+	set -e; for module in $(subst /,.,$(basename $(GENERATORS))); do $(BIN)/python -m $$module; done
+	touch $@
+
+fmt: setup  ## format, and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lint: setup  ## style, import contracts, playbooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PYTHONPATH=. $(BIN)/lint-imports
+	PATH="$(abspath $(BIN)):$$PATH" ANSIBLE_CONFIG=playbooks/ansible.cfg ANSIBLE_LIBRARY=playbooks/library \
+		$(BIN)/ansible-lint -q -c .ansible-lint.yml playbooks
+
+type: setup  ## mypy --strict over code and tests
+	$(BIN)/mypy .
+
+unit: setup  ## no network, no root, under a minute
+	$(PYTEST) tests/unit tests/docs -q --timeout=20
+
+integration: setup  ## real etcd, containerd, nftables, DNS and kubectl on this machine
+	$(PYTEST) tests/integration -q --timeout=180
+
+machines: setup  ## real hosts: build a cluster, use it, break it, take it away
+	$(PYTEST) tests/machines -q --timeout=1200
+
+test: lint type unit integration machines  ## all of it, in the order of CI
+
+all: test
+
+cluster: setup  ## five local machines become a cluster
+	$(BIN)/provision cluster $(NAME) --nodes $(NODES)
+
+bundle: setup  ## build what hosts receive
+	$(BIN)/python -m provisioner.bundle
+
+bench: setup  ## figures: name, value, unit a line, and bench.json
+	$(BIN)/python -m tests.bench
+
+soak: setup  ## the long tests
+	$(PYTEST) tests/soak -q --timeout=7200
+
+lock:  ## renew the pinned versions of what hosts receive
+	$(BIN)/uv pip compile -q pyproject.toml --generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--no-emit-find-links --python-version 3.11 --python-platform x86_64-manylinux_2_34 \
+		-o provisioner/bundle/requirements.lock
+
+clean:  ## forget the environment and every cache in the tree
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
