@@ -19,11 +19,15 @@ def main() -> None:
     parser.add_argument("--cache-dir", type=Path, default=home / "cache")
     parser.add_argument("--unpack", type=Path, help="an empty folder that receives the release's tree")
     given = parser.parse_args()
-    bundle = ensure_bundle(given.cache_dir, lambda step: sys.stderr.write(f"{step}\n"))
+    bundle = ensure_bundle(given.cache_dir, _report)
     if given.unpack:
         given.unpack.mkdir(parents=True, exist_ok=True)
         subprocess.run(["tar", "--zstd", "-xf", str(bundle.archive), "-C", str(given.unpack)], check=True)
     sys.stdout.write(f"{bundle.archive} {bundle.size} bytes, release {bundle.digest}\n")
+
+
+def _report(step: str) -> None:
+    sys.stderr.write(f"{step}\n")
 
 
 if __name__ == "__main__":
