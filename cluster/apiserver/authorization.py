@@ -1,0 +1,210 @@
+"""
+May this user do this? A chain of authorizers, asked in order; the first that allows or denies decides.
+
+Called by   the request pipeline once a request, impersonation and reviews once a question.
+Not here    who the user is (authentication.py); what the object may look like (admission).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.apiserver.node_authorizer import NodeAuthorizer
+from cluster.apiserver.rbac import PolicyRule, RbacAuthorizer, aggregate
+from cluster.apiserver.requests import Attributes, Authorizer, Decision, ObjectReader, UserInfo
+from cluster.machinery.field_errors import quoted
+from cluster.machinery.objects import Object
+from cluster.machinery.status_errors import Forbidden, forbidden
+
+SUPER_GROUP = "system:masters"
+"""Its members may do everything, whatever the roles say: the way back in when every binding is lost."""
+
+MODES = ("Node", "RBAC", "ABAC", "AlwaysAllow", "AlwaysDeny")
+
+
+class AlwaysAllow:
+    async def authorize(self, attributes: Attributes) -> Decision:
+        return Decision(True)
+
+
+class AlwaysDeny:
+    async def authorize(self, attributes: Attributes) -> Decision:
+        return Decision(False, "Everything is forbidden.", denied=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AbacPolicy:
+    """One line of an ABAC policy file (abac.authorization.kubernetes.io/v1beta1)."""
+
+    user: str = ""
+    group: str = ""
+    readonly: bool = False
+    api_group: str = ""
+    resource: str = ""
+    namespace: str = ""
+    non_resource_path: str = ""
+
+    def allows(self, a: Attributes) -> bool:
+        if not self._subject_matches(a.user):
+            return False
+        if self.readonly and a.verb not in ("get", "list", "watch"):
+            return False
+        if not a.is_resource:
+            pattern = self.non_resource_path
+            return pattern in ("*", a.path) or (pattern.endswith("*") and a.path.startswith(pattern.rstrip("*")))
+        return (
+            self.namespace in ("*", a.namespace)
+            and self.resource in ("*", a.resource)
+            and self.api_group in ("*", a.group)
+        )
+
+    def _subject_matches(self, user: UserInfo) -> bool:
+        matched = False
+        if self.user:
+            if self.user not in ("*", user.name):
+                return False
+            matched = True
+        if self.group:
+            if self.group != "*" and self.group not in user.groups:
+                return False
+            matched = True
+        return matched
+
+
+class AbacAuthorizer:
+    def __init__(self, policies: Sequence[AbacPolicy]) -> None:
+        self._policies = tuple(policies)
+
+    async def authorize(self, attributes: Attributes) -> Decision:
+        if any(policy.allows(attributes) for policy in self._policies):
+            return Decision(True)
+        return Decision(False, "No policy matched.")
+
+
+def load_abac_policies(path: Path) -> list[AbacPolicy]:
+    """
+    Read an ABAC policy file: one JSON object a line, `#` starts a comment.
+
+    Raises:
+        ValueError: A line is no policy. The message has the file, the line's number and the reason.
+    """
+    policies = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        try:
+            policy = json.loads(text)
+            if policy.get("kind") != "Policy":
+                raise ValueError(f"kind is {policy.get('kind')!r}, wanted 'Policy'")
+            spec = policy.get("spec") or {}
+            policies.append(
+                AbacPolicy(
+                    user=str(spec.get("user", "")),
+                    group=str(spec.get("group", "")),
+                    readonly=bool(spec.get("readonly", False)),
+                    api_group=str(spec.get("apiGroup", "")),
+                    resource=str(spec.get("resource", "")),
+                    namespace=str(spec.get("namespace", "")),
+                    non_resource_path=str(spec.get("nonResourcePath", "")),
+                )
+            )
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"{path}, line {number}: {error}; write one abac v1beta1 Policy a line") from error
+    return policies
+
+
+class UnionAuthorizer:
+    """The chain that the server asks. system:masters is let through before any member of it."""
+
+    def __init__(self, authorizers: Sequence[Authorizer], rbac: RbacAuthorizer | None) -> None:
+        self._authorizers = tuple(authorizers)
+        self.rbac = rbac
+        """The RBAC member, for rule resolution and escalation checks; None when the mode is off."""
+
+    async def authorize(self, attributes: Attributes) -> Decision:
+        if SUPER_GROUP in attributes.user.groups:
+            return Decision(True)
+        reasons = []
+        for authorizer in self._authorizers:
+            decision = await authorizer.authorize(attributes)
+            if decision.allowed or decision.denied:
+                return decision
+            if decision.reason:
+                reasons.append(decision.reason)
+        return Decision(False, "\n".join(reasons))
+
+    def rules_for(self, user: UserInfo, namespace: str) -> tuple[list[PolicyRule], bool, str]:
+        """
+        What the user may do in a namespace, as far as it can be listed: (rules, incomplete, error).
+
+        Used by SelfSubjectRulesReview. The Node authorizer and ABAC cannot list, so nodes' answers are incomplete.
+        """
+        rules, errors = self.rbac.rules_for(user, namespace) if self.rbac else ([], [])
+        incomplete = False
+        for authorizer in self._authorizers:
+            if isinstance(authorizer, NodeAuthorizer) and authorizer.node_name(user) is not None:
+                incomplete = True
+                errors = ["node authorizer does not support user rule resolution", *errors]
+            elif isinstance(authorizer, AlwaysAllow):
+                rules = [PolicyRule(("*",), ("*",), ("*",)), PolicyRule(("*",), non_resource_urls=("*",)), *rules]
+            elif isinstance(authorizer, AbacAuthorizer):
+                incomplete = True
+        return rules, incomplete, aggregate(errors) if errors else ""
+
+
+def build_authorizer(
+    modes: Sequence[str], reader: ObjectReader, *, abac_policies: Sequence[AbacPolicy] = ()
+) -> UnionAuthorizer:
+    """
+    The chain for `--authorization-mode`, in the given order.
+
+    Args:
+        modes: Of MODES.
+        reader: The watch cache; RBAC needs the four RBAC kinds there, Node needs pods and what hangs on them.
+        abac_policies: From `load_abac_policies`; needed by mode ABAC alone.
+
+    Raises:
+        ValueError: A mode is unknown, given twice, or none is given.
+    """
+    if not modes:
+        raise ValueError("no authorization mode is given; use --authorization-mode=Node,RBAC")
+    if len(set(modes)) != len(modes):
+        raise ValueError(f"authorization modes {','.join(modes)} name one twice")
+    chain: list[Authorizer] = []
+    rbac: RbacAuthorizer | None = None
+    for mode in modes:
+        match mode:
+            case "Node":
+                chain.append(NodeAuthorizer(reader))
+            case "RBAC":
+                rbac = RbacAuthorizer(reader)
+                chain.append(rbac)
+            case "ABAC":
+                chain.append(AbacAuthorizer(abac_policies))
+            case "AlwaysAllow":
+                chain.append(AlwaysAllow())
+            case "AlwaysDeny":
+                chain.append(AlwaysDeny())
+            case _:
+                raise ValueError(f"authorization mode {mode!r} is unknown; there are {', '.join(MODES)}")
+    return UnionAuthorizer(chain, rbac)
+
+
+def refusal(attributes: Attributes, reason: str = "") -> Forbidden:
+    """The 403 for a decision that is not "allowed"; `reason` is the decision's."""
+    a = attributes
+    user = quoted(a.user.name)
+    if not a.is_resource:
+        text = f"User {user} cannot {a.verb} path {quoted(a.path)}"
+    else:
+        resource = f"{a.resource}/{a.subresource}" if a.subresource else a.resource
+        where = f"in the namespace {quoted(a.namespace)}" if a.namespace else "at the cluster scope"
+        text = f"User {user} cannot {a.verb} resource {quoted(resource)} in API group {quoted(a.group)} {where}"
+    if reason:
+        text = f"{text}: {reason}"
+    if not a.is_resource:
+        details: Object = {}
+        return Forbidden(f"forbidden: {text}", details=details)
+    return forbidden(a.group, a.resource, a.name, text)
