@@ -1,5 +1,5 @@
 """
-JSON Patch (RFC 6902), with upstream's limits and its two liberties: negative indexes, and no patch of the whole document.
+JSON Patch (RFC 6902), with upstream's limits and its two liberties: negative indexes, no patch of the whole document.
 
 Source: apiserver, pkg/endpoints/handlers/patch.go. Which operation failed is never told to the client there either.
 """

@@ -15,9 +15,8 @@ def apply(doc: Object, patch: Any) -> Object:
 def require_map(patch: Any) -> Object:
     """The patch, when it is a JSON object. Raises BadRequest with upstream's text."""
     if not isinstance(patch, dict):
-        raise BadRequest(
-            f"error decoding patch: json: cannot unmarshal {go_kind(patch)} into Go value of type map[string]interface {{}}"
-        )
+        where = "Go value of type map[string]interface {}"
+        raise BadRequest(f"error decoding patch: json: cannot unmarshal {go_kind(patch)} into {where}")
     return patch
 
 

@@ -128,7 +128,7 @@ def _merge_list(field: Field, original: list[Any], patch: list[Any]) -> list[Any
         raise BadRequest(f"cannot merge lists without merge key for type {field.shape.element.go}")
     remaining, changes = _special_items(original, patch, key)
     if changes is None:
-        return _without_directives(remaining)
+        return [_without_directives(item) for item in remaining]
     merged = _merge_items(field.shape.element, remaining, changes, key)
     return _ordered(merged, changes, original, key)
 
