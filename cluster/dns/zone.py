@@ -1,0 +1,183 @@
+"""
+The cluster's zone: all records of all Services, and what to answer to a question about them.
+
+Holds state, does no I/O. `answer()` is a dictionary lookup for every question that was asked before.
+Called by   cluster.dns.service (changes) and cluster.dns.server (questions).
+Not here    names outside the cluster (forwarding.py).
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from cluster.dns.names import ROOT, encode_name, is_below, parent, reverse_zone, split_name
+from cluster.dns.records import SCHEMA_VERSION, Records, pod_address
+from cluster.dns.wire import ANY_HINFO, Answer, Rcode, Record, Type, soa_rdata, txt_rdata
+from cluster.machinery.objects import Key
+
+# Random names below the zone must not fill the memory: about 300 bytes each.
+MAX_COMPILED = 20_000
+# A CNAME inside the cluster may lead to another; more is a loop.
+MAX_CHAIN = 8
+_OWN = Key("", "")
+
+
+class Zone:
+    """
+    Args:
+        domain: `cluster.local`.
+        address: where this server answers, given out as the zone's name server.
+        networks: service and pod networks: their reverse names are answered here and never forwarded.
+        ttl: seconds that answers, negative ones too, may be kept.
+    """
+
+    def __init__(self, domain: str, address: bytes, networks: Iterable[str], ttl: int = 5) -> None:
+        self.domain = domain
+        self.apex = encode_name(domain)
+        self.ttl = ttl
+        self.serial = 1
+        self.synced = False
+        """Until every Service is known, a missing name proves nothing: SERVFAIL."""
+        self.zones = (self.apex, *dict.fromkeys(reverse_zone(network) for network in networks))
+        self._pods = encode_name(f"pod.{domain}")
+        self._names: dict[bytes, dict[Key, dict[int, list[bytes]]]] = {}
+        self._descendants: Counter[bytes] = Counter()
+        self._by_owner: dict[Key, Records] = {}
+        self._compiled: dict[bytes, Answer] = {}
+        self._nameserver = encode_name(f"ns.dns.{domain}")
+        self._contact = encode_name(f"hostmaster.{domain}")
+        own: Records = {
+            self.apex: {Type.NS: [self._nameserver]},
+            self._nameserver: {Type.A: [address]},
+            encode_name(f"dns-version.{domain}"): {Type.TXT: [txt_rdata(SCHEMA_VERSION)]},
+            # They exist in an empty cluster too.
+            encode_name(f"svc.{domain}"): {},
+            self._pods: {},
+        }
+        self.put(_OWN, own)
+
+    def put(self, owner: Key, records: Records | None) -> bool:
+        """Replace everything that one Service contributes; None removes it. Tells whether anything changed."""
+        old = self._by_owner.get(owner)
+        if old == records:
+            return False
+        for name in old or ():
+            held = self._names[name]
+            del held[owner]
+            if not held:
+                del self._names[name]
+                self._count_ancestors(name, -1)
+        self._by_owner.pop(owner, None)
+        if records is not None:
+            self._by_owner[owner] = records
+            for name, by_type in records.items():
+                if name not in self._names:
+                    self._names[name] = {}
+                    self._count_ancestors(name, 1)
+                self._names[name][owner] = by_type
+        self.serial += 1
+        self._compiled.clear()
+        return True
+
+    def forget_compiled(self) -> None:
+        self._compiled.clear()
+
+    def _count_ancestors(self, name: bytes, by: int) -> None:
+        while name != ROOT:
+            name = parent(name)
+            self._descendants[name] += by
+            if not self._descendants[name]:
+                del self._descendants[name]
+
+    @property
+    def owners(self) -> int:
+        return len(self._by_owner) - 1
+
+    def authority_for(self, name: bytes) -> bytes | None:
+        """The zone of ours that holds the name; None: it is the world's."""
+        return next((zone for zone in self.zones if is_below(name, zone)), None)
+
+    def compiled(self, key: bytes) -> Answer | None:
+        """The answer to a question (lower-cased question section) that was asked before."""
+        return self._compiled.get(key)
+
+    def answer(self, name: bytes, qtype: int, key: bytes) -> Answer | None:
+        """
+        What to say about a name; None when it is not in a zone of ours.
+
+        An answer ending in a CNAME out of the cluster is left as it is: the server resolves the rest.
+        """
+        zone = self.authority_for(name)
+        if zone is None:
+            # An endpoint outside the pod network: its reverse name is known here though the network is not ours.
+            if name not in self._names:
+                return None
+            zone = self.apex
+        if not self.synced:
+            return Answer(name, Rcode.SERVFAIL)
+        if len(self._compiled) >= MAX_COMPILED:
+            self._compiled.clear()
+        answer = self._compiled[key] = self._compile(name, qtype, zone)
+        return answer
+
+    def _compile(self, name: bytes, qtype: int, zone: bytes) -> Answer:
+        answers: list[Record] = []
+        current = name
+        rrsets = self._rrsets(current)
+        while rrsets is not None and qtype != Type.CNAME and Type.CNAME in rrsets and len(answers) < MAX_CHAIN:
+            target = rrsets[Type.CNAME][0]
+            answers.append(Record(current, Type.CNAME, self.ttl, target))
+            current = target
+            if self.authority_for(current) is None:
+                return Answer(name, Rcode.NOERROR, answers, leads_outside=True)
+            rrsets = self._rrsets(current)
+        if rrsets is None:
+            if not self._descendants.get(current) and current != zone:
+                return Answer(name, Rcode.NXDOMAIN, answers, [self._soa(zone)])
+            rrsets = {}
+        if current in self.zones:
+            rrsets = {**rrsets, Type.SOA: [self._soa(current).rdata]}
+        if qtype == Type.ANY and rrsets:
+            return Answer(name, Rcode.NOERROR, [Record(current, Type.HINFO, self.ttl, ANY_HINFO)])
+        found = [Record(current, qtype, self.ttl, rdata) for rdata in rrsets.get(qtype, ())]
+        if not found:
+            return Answer(name, Rcode.NOERROR, answers, [self._soa(zone)])
+        return Answer(name, Rcode.NOERROR, answers + found, (), self._glue(found, qtype))
+
+    def _rrsets(self, name: bytes) -> dict[int, list[bytes]] | None:
+        """Types and data at a name, of all its owners; None: no such name (something below it may exist all the same)."""
+        held = self._names.get(name)
+        if held is None:
+            return self._pod(name)
+        if len(held) == 1:
+            return next(iter(held.values()))
+        merged: dict[int, list[bytes]] = {}
+        for owner in sorted(held):
+            for rtype, rdatas in held[owner].items():
+                into = merged.setdefault(rtype, [])
+                into.extend(rdata for rdata in rdatas if rdata not in into)
+        return merged
+
+    def _pod(self, name: bytes) -> dict[int, list[bytes]] | None:
+        if not is_below(name, self._pods):
+            return None
+        labels = split_name(name[: -len(self._pods)] + ROOT)
+        if len(labels) == 1:
+            return {}  # a namespace; whether it exists is not this server's business
+        address = pod_address(labels[0]) if len(labels) == 2 else None
+        return None if address is None else {Type.A: [address]}
+
+    def _glue(self, found: Iterable[Record], qtype: int) -> list[Record]:
+        """Addresses of the targets of SRV and NS records: saves the client a question each."""
+        skip = {Type.SRV: 6, Type.NS: 0}.get(Type(qtype)) if qtype in (Type.SRV, Type.NS) else None
+        if skip is None:
+            return []
+        targets = dict.fromkeys(record.rdata[skip:] for record in found)
+        return [
+            Record(target, Type.A, self.ttl, address)
+            for target in targets
+            for address in (self._rrsets(target) or {}).get(Type.A, ())
+        ]
+
+    def _soa(self, zone: bytes) -> Record:
+        rdata = soa_rdata(self._nameserver, self._contact, serial=self.serial & 0xFFFFFFFF, minimum=self.ttl)
+        return Record(zone, Type.SOA, self.ttl, rdata)
