@@ -98,7 +98,7 @@ class _Checker:
             if value.get(key) is not None:
                 checked[key] = self._value(value[key], field, (*path, key))
             elif field.required:
-                self.faults.append(Fault(path, f'"{key}" is missing: {field.meaning[:1].lower()}{field.meaning[1:]}'))
+                self.faults.append(Fault(path, f'"{key}" is missing: {field.meaning}'))
         return checked
 
     def _value(self, value: Any, field: Field, path: Path) -> Any:

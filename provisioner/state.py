@@ -1,0 +1,127 @@
+"""
+Where the operator's side keeps what it must remember: `$HANSE_HOME`, one folder a cluster.
+
+    cache/                       bundles and the local machines' base image; may be deleted at any time
+    clusters/NAME/cluster.json   what was asked for, so that status, verify and destroy need no arguments
+    clusters/NAME/pki/           CA keys and certificates, 0600 in a 0700 folder
+    clusters/NAME/known_hosts    pinned host keys
+    clusters/NAME/kubeconfig     the operator's way in
+    clusters/NAME/journal        what was made on this machine
+    clusters/NAME/lock           held by the one run that changes the cluster
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from provisioner.errors import ProvisionError
+
+
+class LockedError(ProvisionError):
+    """Somebody else changes this cluster. Remedy: wait for them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClusterRecord:
+    """What was asked for. `inventory` is the text of the file of a static cluster."""
+
+    provider: str
+    nodes: int = 0
+    masters: int | None = None
+    etcd_members: int | None = None
+    subnet: str = ""
+    inventory: str = ""
+    inventory_name: str = ""
+
+
+class ClusterHome:
+    """The folder of one cluster. Nothing is made until something is written."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        self.name = name
+        self.cache = home / "cache"
+        self.path = home / "clusters" / name
+        self.pki = self.path / "pki"
+        self.known_hosts = self.path / "known_hosts"
+        self.ssh_key = self.path / "ssh" / "id_ed25519"
+        self.kubeconfig = self.path / "kubeconfig"
+        self.journal = self.path / "journal"
+        self.machines = self.path / "machines"
+        self._record = self.path / "cluster.json"
+
+    def read_record(self) -> ClusterRecord | None:
+        """None when the cluster was never made here."""
+        if not self._record.exists():
+            return None
+        try:
+            return ClusterRecord(**json.loads(self._record.read_text()))
+        except (ValueError, TypeError) as error:
+            raise ProvisionError(
+                f"cannot read {self._record}", why=str(error), next_step="Restore the file or destroy the cluster."
+            ) from error
+
+    def write_record(self, record: ClusterRecord) -> None:
+        self.make()
+        write_atomically(self._record, json.dumps(asdict(record), indent=1).encode(), mode=0o600)
+
+    def make(self) -> None:
+        """The folder, closed to others: it will hold CA keys."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+
+    def remove(self) -> None:
+        if self.path.exists():
+            shutil.rmtree(self.path)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held by whoever changes the cluster; the kernel drops it when its holder dies. Raises LockedError."""
+        self.make()
+        with (self.path / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                raise LockedError(
+                    f"cluster {self.name} is being changed by another run",
+                    why=f"process {holder} holds {file.name}",
+                    next_step="Wait until it ends, then run again.",
+                ) from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+def hanse_home() -> Path:
+    """$HANSE_HOME, else ~/.hanse."""
+    given = os.environ.get("HANSE_HOME", "")
+    return Path(given).expanduser().absolute() if given else Path.home() / ".hanse"
+
+
+def cluster_names(home: Path) -> list[str]:
+    folder = home / "clusters"
+    return sorted(p.name for p in folder.iterdir() if (p / "cluster.json").exists()) if folder.is_dir() else []
+
+
+def write_atomically(path: Path, content: bytes, *, mode: int) -> None:
+    """Never half a file, never readable by others before it has its mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink()
+        raise
