@@ -1,0 +1,135 @@
+"""
+A real cluster of five machines on this one, made once a session by the command that users type.
+
+The tests of this folder run in the order of their file names and of their lines: they tell one story, and the last
+one takes the cluster away and looks for what is left.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from provisioner.bundle import debian
+
+ROOT = pathlib.Path(__file__).parents[2]
+BIN = ROOT / ".venv" / "bin"
+NAME = "story"
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+
+def run(argv: list[str], *, env: dict[str, str] | None = None, stdin: str = "", timeout: float = 300) -> Done:
+    started = time.monotonic()
+    done = subprocess.run(
+        argv, env={**os.environ, **(env or {})}, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    return Done(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+
+def wait_for(what: str, probe: Callable[[], Any], seconds: float) -> Any:
+    """The first true answer of `probe`; fails with what was waited for, and the last answer."""
+    deadline = time.monotonic() + seconds
+    while not (answer := probe()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not within {seconds:.0f} s; last answer {answer!r}")
+        time.sleep(0.5)
+    return answer
+
+
+@dataclasses.dataclass
+class Operator:
+    """A person at the keyboard: their state, their commands, their kubectl."""
+
+    home: pathlib.Path
+    kubectl_binary: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"HANSE_HOME": str(self.home), "KUBECONFIG": str(self.home / "merged-kubeconfig")}
+
+    @property
+    def kubeconfig(self) -> pathlib.Path:
+        return self.home / "clusters" / NAME / "kubeconfig"
+
+    def provision(self, *args: str, timeout: float = 600) -> Done:
+        return run([str(BIN / "provision"), *args], env=self.env, timeout=timeout)
+
+    def try_kubectl(self, *args: str, stdin: str = "", timeout: float = 120) -> Done:
+        argv = [self.kubectl_binary, f"--kubeconfig={self.kubeconfig}", *args]
+        return run(argv, stdin=stdin, timeout=timeout, env={"HOME": str(self.home)})
+
+    def kubectl(self, *args: str, stdin: str = "", timeout: float = 120) -> str:
+        done = self.try_kubectl(*args, stdin=stdin, timeout=timeout)
+        assert done.code == 0, f"kubectl {' '.join(args)} ended with {done.code}: {done.err}{done.out}"
+        return done.out
+
+    def get(self, *args: str) -> Any:
+        return json.loads(self.kubectl("get", *args, "-o", "json"))
+
+
+def leftovers() -> dict[str, list[str]]:
+    """What a cluster could leave on this machine, by kind; compared before and after."""
+    processes = [
+        line.strip()
+        for line in run(["ps", "-eo", "args"]).out.splitlines()
+        if "systemd-nspawn" in line or "/opt/hanse" in line
+    ]
+    return {
+        "links": sorted(line.split()[0] for line in run(["ip", "-br", "link"]).out.splitlines()),
+        "nft": sorted(run(["nft", "list", "tables"]).out.splitlines()),
+        "mounts": sorted(line.split()[1] for line in pathlib.Path("/proc/mounts").read_text().splitlines()),
+        "processes": sorted(processes),
+    }
+
+
+@pytest.fixture(scope="session")
+def before() -> dict[str, list[str]]:
+    return leftovers()
+
+
+@pytest.fixture(scope="session")
+def operator(tmp_path_factory: pytest.TempPathFactory, before: dict[str, list[str]]) -> Iterator[Operator]:
+    if os.geteuid() != 0:
+        pytest.skip("machines need root: run as root")
+    # Below /var: overlays do not stack on the overlay or tmpfs that /tmp may be. The cache is the user's own.
+    home = pathlib.Path(os.environ.get("HANSE_TEST_HOME", "/var/tmp/hanse-test-home"))
+    shutil.rmtree(home / "clusters", ignore_errors=True)
+    home.mkdir(parents=True, exist_ok=True)
+    person = Operator(home, str(BIN / "kubectl"))
+    person.provision("destroy", NAME, "--yes")
+    yield person
+    person.provision("destroy", NAME, "--yes")
+
+
+@pytest.fixture(scope="session")
+def cluster(operator: Operator) -> Operator:
+    """The operator, with five machines that are a cluster."""
+    done = operator.provision("cluster", NAME, "--nodes", "5", timeout=900)
+    assert done.code == 0, f"provision cluster ended with {done.code}:\n{done.err}\n{done.out}"
+    return operator
+
+
+@pytest.fixture(scope="session")
+def debian_kubectl(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """kubectl 1.32 as Debian 13 ships it, unpacked for these tests alone."""
+    folder = pathlib.Path("/var/tmp/hanse-test-home/cache/kubectl-debian")
+    binary = folder / "usr/bin/kubectl"
+    if not binary.exists():
+        debian.unpack_packages({"trixie": ("kubernetes-client",)}, tmp_path_factory.mktemp("apt"), folder)
+    return str(binary)

@@ -1,0 +1,62 @@
+"""One command, five machines, a cluster; the same command again changes nothing."""
+
+import json
+
+from tests.machines.conftest import NAME, Operator
+
+
+def ready(node: dict[str, object]) -> bool:
+    conditions = node["status"]["conditions"]  # type: ignore[index]
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def test_five_nodes_are_ready_and_three_of_them_are_control_plane(cluster: Operator) -> None:
+    nodes = cluster.get("nodes")["items"]
+
+    assert [node["metadata"]["name"] for node in nodes if not ready(node)] == []
+    assert len(nodes) == 5
+    masters = [n for n in nodes if "node-role.kubernetes.io/control-plane" in n["metadata"]["labels"]]
+    assert len(masters) == 3
+    assert all(n["spec"]["taints"][0]["effect"] == "NoSchedule" for n in masters)
+
+
+def test_kubectl_shows_them_as_people_expect(cluster: Operator) -> None:
+    table = cluster.kubectl("get", "nodes").splitlines()
+
+    assert table[0].split() == ["NAME", "STATUS", "ROLES", "AGE", "VERSION"]
+    assert sum(line.split()[1] == "Ready" for line in table[1:]) == 5
+    assert sum(line.split()[2] == "control-plane" for line in table[1:]) == 3
+
+
+def test_verify_passes_and_leaves_nothing_behind(cluster: Operator) -> None:
+    before = cluster.get("namespaces")["items"]
+
+    done = cluster.provision("verify", NAME)
+
+    assert done.code == 0, done.err + done.out
+    after = {n["metadata"]["name"] for n in cluster.get("namespaces")["items"]}
+    assert after == {n["metadata"]["name"] for n in before}
+
+
+def test_status_reads_and_reports_every_part(cluster: Operator) -> None:
+    done = cluster.provision("status", NAME, "--json")
+
+    assert done.code == 0, done.err
+    assert json.loads(done.out)
+
+
+def test_second_run_changes_nothing(cluster: Operator) -> None:
+    versions = {n["metadata"]["name"]: n["metadata"]["uid"] for n in cluster.get("nodes")["items"]}
+
+    done = cluster.provision("cluster", NAME, "--nodes", "5")
+
+    assert done.code == 0, done.err
+    assert "0 changes" in done.out + done.err
+    assert {n["metadata"]["name"]: n["metadata"]["uid"] for n in cluster.get("nodes")["items"]} == versions
+
+
+def test_dry_run_of_a_finished_cluster_plans_nothing(cluster: Operator) -> None:
+    done = cluster.provision("cluster", NAME, "--nodes", "5", "--dry-run")
+
+    assert done.code == 0, done.err
+    assert "0 changes" in done.out + done.err
