@@ -37,7 +37,13 @@ class Done:
 def run(argv: list[str], *, env: dict[str, str] | None = None, stdin: str = "", timeout: float = 300) -> Done:
     started = time.monotonic()
     done = subprocess.run(
-        argv, env={**os.environ, **(env or {})}, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+        argv,
+        env={**os.environ, **(env or {})},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
 

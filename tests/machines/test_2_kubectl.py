@@ -124,7 +124,9 @@ def test_exec_gives_a_terminal(person: Operator, namespace: str, web: str) -> No
     pod = pod_names(person, namespace)[0]
     argv = f"{person.kubectl_binary} --kubeconfig={person.kubeconfig} exec -it {pod} -n {namespace} -- tty"
 
-    done = subprocess.run(["script", "-qec", argv, "/dev/null"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["script", "-qec", argv, "/dev/null"], capture_output=True, text=True, timeout=60, check=False
+    )
 
     assert "/dev/pts/" in done.stdout, done.stdout + done.stderr
 
@@ -224,7 +226,9 @@ def test_a_node_is_drained_and_comes_back(person: Operator, namespace: str, web:
         person.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=90s",
                        timeout=120)  # fmt: skip
         person.kubectl("rollout", "status", "deployment/web", "-n", namespace, "--timeout=60s")
-        after = person.get("pods", "-n", namespace, "-l", "app=web", "--field-selector", f"spec.nodeName={node}")["items"]
+        after = person.get("pods", "-n", namespace, "-l", "app=web", "--field-selector", f"spec.nodeName={node}")[
+            "items"
+        ]
         assert [p for p in after if "deletionTimestamp" not in p["metadata"]] == []
     finally:
         person.kubectl("uncordon", node)
