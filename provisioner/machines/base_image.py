@@ -1,8 +1,8 @@
 """
 The root filesystem that all local machines share: a bare Debian, as a fresh host would be.
 
-Built once by mmdebstrap (about 25 s, 210 MB), kept in the cache under a key of all that goes into it. Machines lay their
-own layer over it and never write to it.
+Built once by mmdebstrap (about 25 s, 210 MB), kept in the cache under a key of all that goes into it. Machines
+lay their own layer over it and never write to it.
 """
 
 import contextlib
