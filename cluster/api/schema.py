@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import orjson
 
 from cluster.machinery import typed
-from cluster.machinery.decode import go_kind
+from cluster.machinery.json_document import go_kind
 from cluster.machinery.objects import Object
 from cluster.machinery.shapes import ANY, Shape
 from cluster.machinery.status_errors import BadRequest

@@ -6,28 +6,21 @@ bytes, nesting, aliases, nodes. Duplicate keys are reported, not refused: the ca
 Source: k8s.io/apimachinery, pkg/runtime/serializer; apiserver, pkg/endpoints/handlers/rest.go.
 """
 
-import json
 from typing import Any, NamedTuple
 
-import orjson
-
-from cluster.machinery import go_json
+from cluster.machinery import json_document
+from cluster.machinery.json_document import DEPTH_LIMIT, go_kind as go_kind
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 BODY_LIMIT = 3 * 1024 * 1024
 """Bytes, upstream's limit of a request body."""
-DEPTH_LIMIT = 200
-"""Nesting. Go allows 10,000; no real object needs more than 40, and ours is walked recursively."""
-
 JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 ACCEPTED = (JSON, YAML, PROTOBUF)
 _TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
 _SUMMARY = 30
-# Spellings that make counting `":` unreliable; rare, and then the slow, exact way is taken.
-_ODD_SPELLINGS = (b" :", b"\n:", b"\t:", b"\r:", b"\\u0022", b"\\u003a", b"\\u003A")
 
 
 class Decoded(NamedTuple):
@@ -87,15 +80,8 @@ def decode_body(data: bytes, content_type: str, kind: str = "") -> Decoded:
     return Decoded(value, duplicates)
 
 
-def decode_json(data: bytes) -> tuple[Any, list[str]]:
-    """Any JSON value, and its duplicate keys. Raises ValueError with Go's text."""
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as fault:
-        raise ValueError(go_json.syntax_error(data) or str(fault)) from None
-    if data.count(b"{") + data.count(b"[") > DEPTH_LIMIT and _too_deep(value):
-        raise ValueError("exceeded max depth")
-    return value, _duplicate_fields(data, value)
+decode_json = json_document.load
+"""Any JSON value, and its duplicate keys. Raises ValueError with Go's text."""
 
 
 def decode_yaml(data: bytes) -> tuple[Any, list[str]]:
@@ -111,23 +97,6 @@ def decode_yaml(data: bytes) -> tuple[Any, list[str]]:
     return yaml_document.load(data, DEPTH_LIMIT)
 
 
-def go_kind(value: Any) -> str:
-    """How Go's errors call a JSON value."""
-    match value:
-        case bool():
-            return "bool"
-        case str():
-            return "string"
-        case int() | float():
-            return "number"
-        case list():
-            return "array"
-        case dict():
-            return "object"
-        case _:
-            return "null"
-
-
 def _summary(data: bytes) -> str:
     """The head of the body: as text when it looks like JSON, else in hex."""
     if not data:
@@ -135,58 +104,3 @@ def _summary(data: bytes) -> str:
     more = " ..." if len(data) > _SUMMARY else ""
     head = data[:_SUMMARY]
     return (head.decode(errors="replace") if data[:1] == b"{" else head.hex()) + more
-
-
-def _too_deep(value: Any) -> bool:
-    """Level by level instead of recursively: the depth is what is in question."""
-    level = [value]
-    for _ in range(DEPTH_LIMIT + 1):
-        below: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                below.extend(child for child in item.values() if isinstance(child, (dict, list)))
-            elif isinstance(item, list):
-                below.extend(child for child in item if isinstance(child, (dict, list)))
-        if not below:
-            return False
-        level = below
-    return True
-
-
-def _duplicate_fields(data: bytes, value: Any) -> list[str]:
-    """
-    Paths of keys that occur twice in one object.
-
-    orjson keeps the last one silently. Its output has one `":` a key that is left, so the same count in the
-    input proves that none was lost; only otherwise the body is read again, slowly, with every pair in view.
-    """
-    if data.count(b'":') == orjson.dumps(value).count(b'":') and not any(odd in data for odd in _ODD_SPELLINGS):
-        return []
-    repeated: dict[int, list[str]] = {}
-    kept = []
-
-    def build(pairs: list[tuple[str, Any]]) -> Object:
-        built = dict(pairs)
-        if len(built) != len(pairs):
-            seen: set[str] = set()
-            repeated[id(built)] = [key for key, _ in pairs if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
-            kept.append(built)
-        return built
-
-    tree = json.loads(data, object_pairs_hook=build)
-    return _duplicate_paths(tree, "", repeated) if repeated else []
-
-
-def _duplicate_paths(value: Any, path: str, repeated: dict[int, list[str]]) -> list[str]:
-    found = []
-    if isinstance(value, dict):
-        prefix = f"{path}." if path else ""
-        found += [f'duplicate field "{prefix}{key}"' for key in dict.fromkeys(repeated.get(id(value), ()))]
-        for key, child in value.items():
-            if isinstance(child, (dict, list)):
-                found += _duplicate_paths(child, prefix + key, repeated)
-    elif isinstance(value, list):
-        for index, child in enumerate(value):
-            if isinstance(child, (dict, list)):
-                found += _duplicate_paths(child, f"{path}[{index}]", repeated)
-    return found

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from cluster.machinery.decode import go_kind
+from cluster.machinery.json_document import go_kind
 from cluster.machinery.objects import Object, copy_object
 from cluster.machinery.status_errors import BadRequest, Invalid, RequestEntityTooLarge
 

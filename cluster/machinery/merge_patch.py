@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cluster.machinery.decode import go_kind
+from cluster.machinery.json_document import go_kind
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import BadRequest
 

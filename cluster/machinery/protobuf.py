@@ -12,8 +12,8 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from cluster.machinery import messages, timestamps
-from cluster.machinery.decode import DEPTH_LIMIT, decode_json
+from cluster.machinery import json_document, messages, timestamps
+from cluster.machinery.json_document import DEPTH_LIMIT
 from cluster.machinery.messages import MessageField
 from cluster.machinery.objects import Object
 
@@ -59,7 +59,7 @@ def decode_envelope(data: bytes) -> Object:
         elif value.number == 4:
             content_type = _text(data, value)
     if content_type.startswith("application/json"):
-        obj, _ = decode_json(data[raw[0] : raw[1]])
+        obj, _ = json_document.load(data[raw[0] : raw[1]])
         if not isinstance(obj, dict):
             raise ProtobufError("the envelope's JSON is not an object")
     else:
@@ -181,6 +181,8 @@ def _decode_message_value(kind: str, data: bytes, value: _Value, depth: int) -> 
             return _raw(data, start, end)
         case _ if kind.rpartition(".")[2] in _ITEM_LISTS:
             return [_text(data, inner) for inner in _values(data, start, end) if inner.number == 1]
+        case _:
+            pass
     decoded = decode_message(kind, data, start, end, depth + 1)
     return _union(kind, decoded) if kind.startswith("apiextensions.v1.JSONSchemaPropsOr") else decoded
 
@@ -249,7 +251,7 @@ def _raw(data: bytes, start: int, end: int) -> Any:
             content = _bytes(data, inner)
             if content.startswith(MAGIC):
                 return decode_envelope(content)
-            return decode_json(content)[0] if content else _ABSENT
+            return json_document.load(content)[0] if content else _ABSENT
     return _ABSENT
 
 

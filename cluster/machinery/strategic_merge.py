@@ -20,9 +20,10 @@ _DELETE_VALUES = "$deleteFromPrimitiveList/"
 _UNKNOWN = Field(ANY)
 
 
-def apply(resource: Shaped, doc: Object, patch: Any) -> Object:
+def apply(resource: Shaped | Shape, doc: Object, patch: Any) -> Object:
     """The patched document; neither argument is changed. Raises BadRequest for a malformed patch."""
-    return _merge_map(resource.shape, copy_object(doc), copy_object(require_map(patch)))
+    shape = resource if isinstance(resource, Shape) else resource.shape
+    return _merge_map(shape, copy_object(doc), copy_object(require_map(patch)))
 
 
 def _field(shape: Shape, name: str) -> Field:

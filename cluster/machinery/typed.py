@@ -10,7 +10,7 @@ import functools
 from typing import Any
 
 from cluster.machinery import quantity, timestamps
-from cluster.machinery.decode import go_kind
+from cluster.machinery.json_document import go_kind
 from cluster.machinery.objects import Object
 from cluster.machinery.shapes import NONZERO, Field, Shape
 
