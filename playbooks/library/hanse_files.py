@@ -94,7 +94,11 @@ class Laying:
             if self.check:
                 return
             path.mkdir(parents=True)
-        self.owner_and_mode(path, wanted, "0755")
+            user, group = owner_of(wanted)
+            os.chown(path, user, group)
+            path.chmod(int(wanted.get("mode", "0755"), 8))
+        else:
+            self.owner_and_mode(path, wanted, "0755")
 
     def file(self, wanted: dict[str, Any], content: bytes, secret: bool = False) -> None:
         path = Path(wanted["path"])
