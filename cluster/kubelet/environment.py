@@ -9,6 +9,7 @@ import base64
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 from cluster.kubelet.pods import find_container
 from cluster.kubelet.resources import limits_of, parse_amount, requests_of
@@ -76,6 +77,8 @@ def field_value(pod: Object, path: str, facts: PodFacts) -> str:
             return facts.pod_ips[0] if facts.pod_ips else ""
         case "status.podIPs":
             return ",".join(facts.pod_ips)
+        case _:
+            pass
     raise MissingReference(f"unsupported fieldPath: {path}")
 
 
@@ -100,8 +103,8 @@ def resource_value(pod: Object, reference: Mapping[str, str], container: Object,
     value = (limits_of if kind == "limits" else requests_of)(container).get(resource, 0)
     if not value and kind == "limits":
         value = facts.node_allocatable.get(resource, 0)
-    exact = parse_amount(value) / 1000 if resource == "cpu" else parse_amount(value)
-    divisor = parse_amount(reference.get("divisor") or "1") or parse_amount(1)
+    exact = Decimal(value) / 1000 if resource == "cpu" else Decimal(value)
+    divisor = parse_amount(reference.get("divisor") or "1") or Decimal(1)
     quotient = exact / divisor
     return str(int(-(-quotient // 1)))
 

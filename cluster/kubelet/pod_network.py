@@ -80,6 +80,8 @@ def parse_resolv_conf(text: str) -> DnsConfig:
                 searches = [w.rstrip(".") or "." for w in words[1:]]
             case "options":
                 options = words[1:]
+            case _:
+                continue
     return DnsConfig(tuple(servers), tuple(searches), tuple(options))
 
 

@@ -146,9 +146,9 @@ class _Pass:
 
     def __init__(self, pod: Object, observed: Observation, probes: ProbeFindings, backoff: BackOff, now: float) -> None:
         self.pod, self.observed, self.probes, self.backoff, self.now = pod, observed, probes, backoff, now
-        assert observed.sandbox is not None
-        self.sandbox_id = observed.sandbox.id
-        self.result = PodPlan(sandbox_attempt=observed.sandbox.attempt)
+        newest = observed.sandboxes[0]  # needs_new_sandbox made sure of one
+        self.sandbox_id = newest.id
+        self.result = PodPlan(sandbox_attempt=newest.attempt)
 
     def plan(self) -> PodPlan:
         for container in ephemeral_containers(self.pod):

@@ -31,7 +31,7 @@ class StatusInputs:
 
     now: datetime
     host_ips: tuple[str, ...]
-    probes: ProbeFindings = ProbeFindings()
+    probes: ProbeFindings = field(default_factory=ProbeFindings)
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     """Containers that should run and do not: name -> why."""
     messages: Mapping[str, str] = field(default_factory=dict)
@@ -40,6 +40,13 @@ class StatusInputs:
     """All containers have been stopped for good: the phase becomes Succeeded or Failed."""
     verdict: tuple[str, str] | None = None
     """(reason, message) that makes the pod Failed: DeadlineExceeded, Evicted, OutOfcpu …"""
+
+
+LOST: Object = {
+    "exitCode": 137,
+    "reason": "ContainerStatusUnknown",
+    "message": "The container could not be located when the pod was terminated",
+}
 
 
 def timestamp(nanoseconds: int) -> str:
@@ -121,8 +128,7 @@ def _container_status(pod: Object, container: PodContainer, observed: Observatio
     if run is None or run.state in (ContainerState.CREATED, ContainerState.UNKNOWN):
         state = _waiting(wait or _default_waiting(pod, container))
         if run is not None and run.state is ContainerState.UNKNOWN:
-            state = {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown",
-                                    "message": "The container could not be located when the pod was terminated"}}  # fmt: skip
+            state = {"terminated": dict(LOST)}
     elif running:
         state = {"running": {"startedAt": timestamp(run.started_at)}}
     elif wait is not None:

@@ -71,7 +71,7 @@ def restarts(pod: Object, container: PodContainer, exit_code: int) -> bool:
     policy = container.spec.get("restartPolicy") or restart_policy(pod)
     if container.kind is ContainerKind.INIT:
         return exit_code != 0 and policy != "Never"
-    return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
+    return bool(policy == "Always" or (policy == "OnFailure" and exit_code != 0))
 
 
 def uid_of(pod: Object) -> str:

@@ -6,11 +6,12 @@ Pure. CPU is in millicores, everything else in the resource's own unit (bytes, p
 
 import math
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from cluster.kubelet.pods import ContainerKind, app_containers, init_containers, is_critical
 from cluster.kubelet.runtime import LinuxResources
 from cluster.machinery.objects import Object
+from cluster.machinery.quantity import Quantity
 
 CPU_PERIOD_MICROSECONDS = 100_000
 MIN_QUOTA_MICROSECONDS = 1_000
@@ -19,30 +20,13 @@ MIN_SHARES, MAX_SHARES = 2, 262_144
 # The kernel's oom-killer ranking. Source: upstream pkg/kubelet/qos/policy.go.
 GUARANTEED_OOM_SCORE, BEST_EFFORT_OOM_SCORE = -997, 1000
 
-_SUFFIXES: Mapping[str, Decimal] = {
-    "": Decimal(1),
-    **{s: Decimal(1000) ** n for s, n in {"n": -3, "u": -2, "m": -1, "k": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}.items()},
-    **{s: Decimal(1024) ** n for s, n in {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}.items()},
-}  # fmt: skip
-
 Amounts = dict[str, int]
 """Resource name -> amount: cpu in millicores, others in their unit, rounded up."""
 
 
 def parse_amount(text: str | int | float) -> Decimal:
-    """`1500m`, `2Gi`, `1e3`. Raises ValueError for anything else."""
-    given = str(text).strip()
-    for length in (2, 1):
-        suffix = given[-length:]
-        if len(given) > length and suffix in _SUFFIXES and suffix:
-            try:
-                return Decimal(given[:-length]) * _SUFFIXES[suffix]
-            except InvalidOperation:
-                break
-    try:
-        return Decimal(given)
-    except InvalidOperation as error:
-        raise ValueError(f"{given!r} is no quantity: expected a number with a suffix such as m, k, Mi or Gi") from error
+    """`1500m`, `2Gi`, `1e3`. Raises QuantityError (a ValueError) for anything else."""
+    return Quantity.parse(text).decimal
 
 
 def amounts(quantities: Mapping[str, str] | None) -> Amounts:

@@ -153,7 +153,7 @@ def _check_types(found: Mapping[str, Any]) -> None:
     for name, value in found.items():
         wanted = kinds[name]
         if wanted in (int, str, bool) and (not isinstance(value, wanted) or (wanted is int and value is True)):
-            raise SettingsError(f"kubelet setting {name}: {value!r} is not of type {wanted.__name__}")  # type: ignore[union-attr]
+            raise SettingsError(f"kubelet setting {name}: {value!r} is not of type {wanted.__name__}")
 
 
 def load_configuration(path: str) -> dict[str, Any]:

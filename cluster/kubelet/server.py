@@ -1,0 +1,8 @@
+"""stub replaced below"""
+
+import contextlib
+
+
+@contextlib.asynccontextmanager
+async def serving(kubelet):
+    yield None

@@ -1,0 +1,120 @@
+"""
+Writes pod status to the apiserver: the latest of each pod only, a few at a time, again after failures.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cluster.api import resources
+from cluster.client.rest import ApiClient
+from cluster.kubelet.pods import uid_of
+from cluster.machinery.objects import Object
+from cluster.machinery.status_errors import ApiError, Conflict, NotFound
+
+log = logging.getLogger(__name__)
+
+WRITERS = 4
+RETRY_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class _Wanted:
+    pod: Object
+    status: Object
+
+
+def status_patch(pod: Object, status: Object) -> Object:
+    """
+    A strategic merge patch that makes the API's status ours, and refuses when the pod is another by now.
+
+    Lists of addresses merge by key, so an address that is gone has to be told.
+    """
+    body = dict(status)
+    old = pod.get("status") or {}
+    for field in ("podIPs", "hostIPs"):
+        if old.get(field) and body.get(field) is not None and old[field] != body[field]:
+            body[field] = [{"$patch": "replace"}, *body[field]]
+    return {"metadata": {"uid": uid_of(pod)}, "status": body}
+
+
+class StatusWriter:
+    def __init__(self, client: ApiClient | None, object_in_api: Callable[[Object], Object | None]) -> None:
+        """
+        Args:
+            client: None writes nothing (a node of static pods alone).
+            object_in_api: pod -> the object whose status it is; a static pod's mirror, None while there is none.
+        """
+        self._client, self._object_in_api = client, object_in_api
+        self._wanted: dict[str, _Wanted] = {}
+        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._sent: dict[str, Object] = {}
+
+    def put(self, pod: Object, status: Object) -> None:
+        uid = uid_of(pod)
+        if self._client is None or self._sent.get(uid) == status or (
+            uid not in self._sent and uid not in self._wanted and _same(pod.get("status"), status)
+        ):  # fmt: skip
+            self._wanted.pop(uid, None)
+            return
+        fresh = uid not in self._wanted
+        self._wanted[uid] = _Wanted(pod, status)
+        if fresh:
+            self._queue.put_nowait(uid)
+
+    def forget(self, uid: str) -> None:
+        self._sent.pop(uid, None)
+        self._wanted.pop(uid, None)
+
+    async def write_now(self, pod: Object, status: Object) -> None:
+        """For the last status of a pod. Raises ApiError."""
+        self._wanted.pop(uid_of(pod), None)
+        if self._client is not None and self._sent.get(uid_of(pod)) != status:
+            await self._write(pod, status)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(WRITERS):
+                group.create_task(self._serve(), name=f"pod status {number}")
+
+    async def _serve(self) -> None:
+        while True:
+            uid = await self._queue.get()
+            wanted = self._wanted.pop(uid, None)
+            if wanted is None:
+                continue
+            try:
+                await self._write(wanted.pod, wanted.status)
+            except ApiError as error:
+                log.warning("status of pod %s is not written yet: %s", uid, error)
+                await asyncio.sleep(RETRY_SECONDS)
+                if uid not in self._wanted:
+                    self._wanted[uid] = wanted
+                    self._queue.put_nowait(uid)
+
+    async def _write(self, pod: Object, status: Object) -> None:
+        target = self._object_in_api(pod)
+        if self._client is None or target is None:
+            return
+        metadata = target["metadata"]
+        self._sent[uid_of(pod)] = status
+        try:
+            await self._client.patch(
+                resources.PODS,
+                metadata["name"],
+                status_patch(target, status),
+                namespace=metadata["namespace"],
+                patch_type="strategic",
+                subresource="status",
+            )
+        except (NotFound, Conflict) as error:  # gone, or another pod of the same name: nothing to tell any more
+            log.info("status of pod %s/%s has no object: %s", metadata["namespace"], metadata["name"], error)
+        except ApiError:
+            self._sent.pop(uid_of(pod), None)
+            raise
+
+
+def _same(theirs: Object | None, ours: Object) -> bool:
+    theirs = theirs or {}
+    return all(theirs.get(key) == value for key, value in ours.items())
