@@ -43,9 +43,8 @@ def faults(signer: str, usages: set[str], request: SigningRequest) -> list[str]:
         found.append(f"alternative names {', '.join(request.other_names)} are not allowed")
     if signer in (KUBELET_CLIENT,) and (names or addresses):
         found.append("subject alternative names are not allowed")
-    if signer == KUBELET_SERVING:
-        if not (names or addresses):
-            found.append("at least one of dnsNames or ipAddresses is needed")
+    if signer == KUBELET_SERVING and not (names or addresses):
+        found.append("at least one of dnsNames or ipAddresses is needed")
     allowed = _SERVER_USAGES if signer == KUBELET_SERVING else _CLIENT_USAGES
     if signer == CLIENT_SIGNER:
         if "client auth" not in usages or not usages <= _CLIENT_USAGES[0]:
