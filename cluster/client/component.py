@@ -13,8 +13,9 @@ import logging
 import re
 import signal
 import socket
+import sys
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from cluster.client.health_server import Allow, HealthServer, nobody, server_context, serving
@@ -69,6 +70,22 @@ def add_component_flags(parser: argparse.ArgumentParser, *, lease: str, port: in
     elect.add_argument("--leader-elect-resource-lock", choices=["leases"], default="leases")
     elect.add_argument("--leader-elect-resource-name", default=lease)
     elect.add_argument("--leader-elect-resource-namespace", default="kube-system")
+
+
+def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """
+    Parse; flags of upstream that mean nothing here are accepted with a warning, so that its units start ours.
+
+    Exits with 2 for a wrong value and for a word that is no flag.
+    """
+    options, unknown = parser.parse_known_args(argv)
+    words = [word for word in unknown if not word.startswith("--")]
+    if words:
+        parser.error(f"unrecognized arguments: {' '.join(words)}; write flags as --name=value")
+    if unknown:
+        names = ", ".join(word.partition("=")[0] for word in unknown)
+        sys.stderr.write(f"{parser.prog}: ignored, they change nothing here: {names}\n")
+    return options
 
 
 def start_logging(verbosity: int) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.client.component import add_bool, add_component_flags, go_duration, run_component
+from cluster.client.component import add_bool, add_component_flags, go_duration, parse_flags, run_component
 from cluster.client.rest import ApiClient
 from cluster.controller_manager.context import ManagerSettings
 from cluster.settings import CONTROLLER_MANAGER_PORT, NODE_CIDR_MASK_SIZE, SERVICE_CIDR
@@ -48,7 +48,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--node-startup-grace-period", type=go_duration, default=60.0)
     parser.add_argument("--node-eviction-rate", type=float, default=0.1, help="Nodes a second")
     parser.add_argument("--terminated-pod-gc-threshold", type=int, default=12500)
-    return parser.parse_args(argv)
+    return parse_flags(parser, argv)
 
 
 def settings_of(options: argparse.Namespace) -> ManagerSettings:

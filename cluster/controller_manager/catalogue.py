@@ -8,6 +8,7 @@ from typing import Protocol
 from cluster.controller_manager.certificate_signing import CertificateSigningController
 from cluster.controller_manager.cluster_role_aggregation import ClusterRoleAggregationController
 from cluster.controller_manager.context import Context, ManagerSettings
+from cluster.controller_manager.daemon_set import DaemonSetController
 from cluster.controller_manager.deployment import DeploymentController
 from cluster.controller_manager.endpoint_slice import EndpointSliceController
 from cluster.controller_manager.endpoints import EndpointsController
@@ -19,6 +20,7 @@ from cluster.controller_manager.pod_garbage_collector import PodGarbageCollector
 from cluster.controller_manager.replica_set import replica_set_controller, replication_controller
 from cluster.controller_manager.root_ca_publisher import RootCaPublisher
 from cluster.controller_manager.service_account import ServiceAccountController
+from cluster.controller_manager.stateful_set import StatefulSetController
 from cluster.controller_manager.taint_eviction import TaintEvictionController
 
 
@@ -39,6 +41,8 @@ CONTROLLERS: Mapping[str, Make] = {
     "replicaset-controller": replica_set_controller,
     "replicationcontroller-controller": replication_controller,
     "deployment-controller": DeploymentController,
+    "daemonset-controller": DaemonSetController,
+    "statefulset-controller": StatefulSetController,
     "endpoints-controller": EndpointsController,
     "endpointslice-controller": EndpointSliceController,
     "garbage-collector-controller": GarbageCollector,

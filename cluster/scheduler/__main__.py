@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cluster.client.component import add_component_flags, run_component
+from cluster.client.component import add_component_flags, parse_flags, run_component
 from cluster.client.rest import ApiClient
 from cluster.settings import SCHEDULER_PORT
 
@@ -15,7 +15,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="kube-scheduler", description="Assigns Pods to Nodes.", allow_abbrev=False)
     add_component_flags(parser, lease="kube-scheduler", port=SCHEDULER_PORT)
     parser.add_argument("--scheduler-name", default="default-scheduler", help="which Pods are ours: spec.schedulerName")
-    return parser.parse_args(argv)
+    return parse_flags(parser, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
