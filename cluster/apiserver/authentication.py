@@ -2,8 +2,8 @@
 Who is asking? Client certificate, bearer token, front proxy, or nobody.
 
 One Authenticator a server. Its answer is a user, or None for 401: credentials were given and are no good, or none were
-given and anonymous requests are off. What TLS has verified (the chain) is not verified again, except which of our CAs it
-was: the front proxy's CA vouches for proxies, never for users.
+given and anonymous requests are off. What TLS has verified (the chain) is not verified again, except which of our CAs
+signed it: the front proxy's CA vouches for proxies, never for users.
 
 Called by   the request pipeline, once a request; reviews (TokenReview).
 Not here    impersonation.py (acting as somebody else), authorization.py.

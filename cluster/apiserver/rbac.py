@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from cluster.api import resources
 from cluster.apiserver.requests import Attributes, Decision, ObjectReader, UserInfo
-from cluster.machinery.labels import selector_of
 from cluster.machinery.objects import Object, key_of
 
 GROUP = "rbac.authorization.k8s.io"
@@ -246,26 +245,3 @@ def aggregate(errors: Sequence[str]) -> str:
     """Several errors in one text, as upstream's aggregates print: one bare, more in brackets."""
     distinct = list(dict.fromkeys(errors))
     return distinct[0] if len(distinct) == 1 else "[" + ", ".join(distinct) + "]"
-
-
-def aggregated_rules(cluster_role: Object, cluster_roles: Iterable[Object]) -> list[Object] | None:
-    """
-    The rules that a ClusterRole with an aggregationRule should have; None for one without.
-
-    Pure; the controller that writes them is the controller manager's. Roles are taken selector by selector, by name;
-    a rule that is there already is not repeated.
-    """
-    aggregation = cluster_role.get("aggregationRule")
-    if not aggregation:
-        return None
-    own_name = cluster_role["metadata"]["name"]
-    candidates = sorted(cluster_roles, key=key_of)
-    rules: list[Object] = []
-    for selector in map(selector_of, aggregation.get("clusterRoleSelectors") or ()):
-        for role in candidates:
-            if role["metadata"]["name"] == own_name:
-                continue
-            if not selector.matches(role["metadata"].get("labels")):
-                continue
-            rules.extend(rule for rule in role.get("rules") or () if rule not in rules)
-    return rules

@@ -89,8 +89,12 @@ class ObjectWriter(Protocol):
     async def create(self, resource: Resource, obj: Object) -> Object:
         """Raises AlreadyExists, Invalid."""
 
-    async def update(self, resource: Resource, obj: Object) -> Object:
-        """With `metadata.resourceVersion` as precondition when it is set. Raises NotFound, Conflict, Invalid."""
+    async def update(self, resource: Resource, obj: Object, subresource: str = "") -> Object:
+        """
+        Change the object, or its `status`; with `metadata.resourceVersion` as precondition when it is set.
+
+        Raises NotFound, Conflict, Invalid.
+        """
 
 
 @dataclass(slots=True)

@@ -1,0 +1,1 @@
+"""Admission: what a write must satisfy beyond its schema, and what is filled in. `chain.py` has the order."""
