@@ -92,6 +92,16 @@ class Discovery:
         return sorted(self._groups[group], key=version_priority)
 
     @functools.cached_property
+    def root(self) -> Document:
+        """GET /: the paths there are."""
+        paths = ["/.well-known/openid-configuration", "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2",
+                 "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]  # fmt: skip
+        for group, versions in self._groups.items():
+            paths += [f"/apis/{group}/{version}" if group else f"/api/{version}" for version in versions]
+            paths += [f"/apis/{group}"] if group else []
+        return Document.of({"paths": sorted(paths)})
+
+    @functools.cached_property
     def core(self) -> Document:
         """GET /api"""
         addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": self._server_address}]
@@ -252,3 +262,30 @@ def _aggregated_entry(resource: Resource) -> Object:
     if subresources:
         entry["subresources"] = subresources
     return entry
+
+
+@functools.lru_cache(maxsize=4)
+def documents(resources: tuple[Resource, ...], server_address: str = "") -> Discovery:
+    """The documents for this list of resources; the same ones as long as the list is the same."""
+    return Discovery(resources, server_address)
+
+
+def serve(path: str, accept: str, resources: tuple[Resource, ...], server_address: str = "") -> Document | None:
+    """The answer to a GET of `/`, `/api…` or `/apis…`; None when nothing is there."""
+    found = documents(resources, server_address)
+    parts = path.strip("/").split("/")
+    match parts:
+        case [""]:
+            return found.root
+        case ["api"]:
+            return found.core_aggregated if wants_aggregated(accept) else found.core
+        case ["apis"]:
+            return found.groups_aggregated if wants_aggregated(accept) else found.groups
+        case ["api", version]:
+            return found.group_version("", version)
+        case ["apis", group]:
+            return found.group(group)
+        case ["apis", group, version] if group:
+            return found.group_version(group, version)
+        case _:
+            return None

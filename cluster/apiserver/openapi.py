@@ -17,8 +17,9 @@ from cluster.api import schema as api_schema
 from cluster.api.resources import Resource
 from cluster.apiserver import openapi_paths
 from cluster.apiserver.discovery import Document
-from cluster.apiserver.openapi_paths import DELETE_OPTIONS, PATCH, STATUS, Names
+from cluster.apiserver.openapi_paths import STATUS, Names
 from cluster.machinery.objects import Object
+from cluster.machinery.status_errors import NotAcceptable
 
 VERSION = "v1.36.2"
 _INFO = {"title": "Kubernetes", "version": VERSION}
@@ -225,4 +226,30 @@ def _custom_list(kind: tuple[str, str, str], name: str) -> Object:
     }
 
 
-__all__ = ["DELETE_OPTIONS", "PATCH", "VERSION", "CustomSchemas", "OpenApi"]
+@functools.lru_cache(maxsize=2)
+def built_in_documents(resources: tuple[Resource, ...]) -> OpenApi:
+    """The documents for this list of resources; the same ones as long as the list is the same."""
+    return OpenApi(resources)
+
+
+def serve(path: str, accept: str, resources: tuple[Resource, ...], documents: OpenApi | None = None) -> Document | None:
+    """
+    The answer to a GET of `/openapi/…`; None when nothing is there.
+
+    Args:
+        documents: those that describe custom resources too; by default the built-in ones alone.
+
+    Raises NotAcceptable for a client that wants protobuf and nothing else: there is JSON only.
+    """
+    if "protobuf" in accept and "json" not in accept and "*/*" not in accept:
+        raise NotAcceptable("406: Not Acceptable\n\nAvailable representations: application/json", details={})
+    found = documents or built_in_documents(resources)
+    match path.strip("/").split("/", 2):
+        case ["openapi", "v2"]:
+            return found.version_2
+        case ["openapi", "v3"]:
+            return found.index
+        case ["openapi", "v3", group_version]:
+            return found.document(group_version)
+        case _:
+            return None

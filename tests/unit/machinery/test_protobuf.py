@@ -187,7 +187,7 @@ def test_random_objects_of_the_table_survive_the_way_there_and_back() -> None:
 
 
 def _random_object(dice: random.Random, message: str, shape: Shape, depth: int) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for name, field in messages.flattened(message).items():
         if dice.random() < 0.4 or name not in shape.fields:
             continue
