@@ -181,7 +181,7 @@ def _with_marks(present: Object, wanted: Object) -> Object:
 
 def _is_managed(present: Object) -> bool:
     """An operator opts a role out of updates by setting the annotation to false."""
-    return (present["metadata"].get("annotations") or {}).get(RBAC_AUTOUPDATE, "true") == "true"
+    return bool((present["metadata"].get("annotations") or {}).get(RBAC_AUTOUPDATE, "true") == "true")
 
 
 def _merge_role(present: Object, wanted: Object) -> Object | None:
