@@ -1,0 +1,292 @@
+"""
+Validation of what extends the apiserver: webhooks, admission policies, API services, custom resource definitions.
+
+Source: k8s.io/kubernetes, pkg/apis/admissionregistration/validation; k8s.io/apiextensions-apiserver,
+pkg/apis/apiextensions/validation; k8s.io/kube-aggregator, pkg/apis/apiregistration/validation.
+"""
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from cluster.api.validation.rules import Errors, immutable, listed, mapping, named, one_of, required_name, text
+from cluster.api.validation.selectors import validate_selector
+from cluster.machinery import field_errors, names
+from cluster.machinery.objects import Object
+
+_OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
+
+
+def validate_webhooks(configuration: Object) -> Errors:
+    errors: Errors = []
+    seen: set[str] = set()
+    for index, webhook in enumerate(listed(configuration, "webhooks")):
+        path, name = f"webhooks[{index}]", text(webhook, "name")
+        errors += _check_webhook(path, webhook)
+        if name in seen:
+            errors.append(field_errors.duplicate(f"{path}.name", name))
+        seen.add(name)
+    return errors
+
+
+def _check_webhook(path: str, webhook: Object) -> Errors:
+    errors = qualified_domain(f"{path}.name", text(webhook, "name"))
+    for index, rule in enumerate(listed(webhook, "rules")):
+        errors += _check_operations(f"{path}.rules[{index}]", rule)
+    if (policy := webhook.get("failurePolicy")) is not None:
+        errors += one_of(f"{path}.failurePolicy", policy, ("Fail", "Ignore"))
+    if (policy := webhook.get("matchPolicy")) is not None:
+        errors += one_of(f"{path}.matchPolicy", policy, ("Equivalent", "Exact"))
+    effects = webhook.get("sideEffects")
+    supported = ("None", "NoneOnDryRun")
+    if effects is None:
+        detail = "must specify one of None, NoneOnDryRun"
+        errors.append(field_errors.required(f"{path}.sideEffects", detail))
+    else:
+        errors += one_of(f"{path}.sideEffects", effects, supported)
+    seconds = webhook.get("timeoutSeconds")
+    if seconds is not None and not 1 <= seconds <= 30:
+        detail = "the timeout value must be between 1 and 30 seconds"
+        errors.append(field_errors.invalid(f"{path}.timeoutSeconds", seconds, detail))
+    for key in ("namespaceSelector", "objectSelector"):
+        errors += validate_selector(f"{path}.{key}", webhook.get(key))
+    errors += _check_client(f"{path}.clientConfig", mapping(webhook, "clientConfig"))
+    versions = listed(webhook, "admissionReviewVersions")
+    if not versions:
+        detail = "must specify one of v1, v1beta1"
+        errors.append(field_errors.required(f"{path}.admissionReviewVersions", detail))
+    elif not {"v1", "v1beta1"} & set(versions):
+        detail = "must include at least one of v1, v1beta1"
+        errors.append(field_errors.invalid(f"{path}.admissionReviewVersions", versions, detail))
+    if (policy := webhook.get("reinvocationPolicy")) is not None:
+        errors += one_of(f"{path}.reinvocationPolicy", policy, ("IfNeeded", "Never"))
+    return errors
+
+
+def qualified_domain(path: str, name: str) -> Errors:
+    """A name of at least three parts, the domain of its owner."""
+    if not name:
+        return [field_errors.required(path)]
+    if faults := names.dns_subdomain(name):
+        return [field_errors.invalid(path, name, fault) for fault in faults]
+    if len(name.split(".")) < 3:
+        detail = "should be a domain with at least three segments separated by dots"
+        return [field_errors.invalid(path, name, detail)]
+    return []
+
+
+def _check_operations(path: str, rule: Object) -> Errors:
+    operations = listed(rule, "operations")
+    errors = [] if operations else [field_errors.required(f"{path}.operations")]
+    if len(operations) > 1 and "*" in operations:
+        detail = "if '*' is present, must not specify other operations"
+        errors.append(field_errors.invalid(f"{path}.operations", operations, detail))
+    for index, operation in enumerate(operations):
+        errors += one_of(f"{path}.operations[{index}]", operation, _OPERATIONS)
+    errors += [field_errors.required(f"{path}.{key}") for key in ("apiGroups", "apiVersions", "resources")
+               if not listed(rule, key)]  # fmt: skip
+    if (scope := rule.get("scope")) is not None:
+        errors += one_of(f"{path}.scope", scope, ("*", "Cluster", "Namespaced"))
+    return errors
+
+
+def _check_client(path: str, client: Object) -> Errors:
+    url, service = client.get("url"), client.get("service")
+    if url is not None and service is None:
+        return _check_url(f"{path}.url", url)
+    if url is not None or service is None:
+        return [field_errors.required(path, "exactly one of url or service is required")]
+    errors = [field_errors.required(f"{path}.service.{key}", f"service {key} is required")
+              for key in ("name", "namespace") if not text(service, key)]  # fmt: skip
+    port = service.get("port", 443)
+    if not 1 <= port <= 65535:
+        detail = "port is not valid: must be between 1 and 65535, inclusive"
+        errors.append(field_errors.invalid(f"{path}.service.port", port, detail))
+    return errors
+
+
+def _check_url(path: str, url: str) -> Errors:
+    form = "; desired format: https://host[/path]"
+    parts = urlsplit(url)
+    errors: Errors = []
+    if parts.scheme != "https":
+        errors.append(field_errors.invalid(path, parts.scheme, f"'https' is the only allowed URL scheme{form}"))
+    if not parts.netloc:
+        errors.append(field_errors.invalid(path, "", f"host must be specified{form}"))
+    if parts.username is not None:
+        detail = "user information is not permitted in the URL"
+        errors.append(field_errors.invalid(path, parts.username, detail))
+    if parts.fragment:
+        detail = "fragments are not permitted in the URL"
+        errors.append(field_errors.invalid(path, parts.fragment, detail))
+    if parts.query:
+        detail = "query parameters are not permitted in the URL"
+        errors.append(field_errors.invalid(path, parts.query, detail))
+    return errors
+
+
+def validate_admission_policy(policy: Object) -> Errors:
+    spec = mapping(policy, "spec")
+    errors: Errors = []
+    if (failure := spec.get("failurePolicy")) is not None:
+        errors += one_of("spec.failurePolicy", failure, ("Fail", "Ignore"))
+    if (kind := spec.get("paramKind")) is not None:
+        errors += [
+            field_errors.required(f"spec.paramKind.{key}") for key in ("apiVersion", "kind") if not text(kind, key)
+        ]
+    constraints = spec.get("matchConstraints")
+    if constraints is None:
+        errors.append(field_errors.required("spec.matchConstraints"))
+    else:
+        path = "spec.matchConstraints"
+        errors += _check_match_resources(path, constraints)
+        if not listed(constraints, "resourceRules"):
+            errors.append(field_errors.required(f"{path}.resourceRules"))
+    if policy.get("kind") == "ValidatingAdmissionPolicy":
+        if not listed(spec, "validations") and not listed(spec, "auditAnnotations"):
+            detail = "validations or auditAnnotations must be non-empty"
+            errors += [field_errors.required(f"spec.{key}", detail + "; at least one of them is required")
+                       for key in ("validations", "auditAnnotations")]  # fmt: skip
+        for index, validation in enumerate(listed(spec, "validations")):
+            if not text(validation, "expression").strip():
+                errors.append(
+                    field_errors.required(f"spec.validations[{index}].expression", "expression is not specified")
+                )
+    elif not listed(spec, "mutations"):
+        errors.append(field_errors.required("spec.mutations", "mutations must contain at least one item"))
+    return errors
+
+
+def _check_match_resources(path: str, resources: Object) -> Errors:
+    errors: Errors = []
+    for key in ("namespaceSelector", "objectSelector"):
+        errors += validate_selector(f"{path}.{key}", resources.get(key))
+    for key in ("resourceRules", "excludeResourceRules"):
+        for index, rule in enumerate(listed(resources, key)):
+            errors += _check_operations(f"{path}.{key}[{index}]", rule)
+    return errors
+
+
+def validate_admission_binding(binding: Object) -> Errors:
+    spec = mapping(binding, "spec")
+    errors = required_name("spec.policyName", text(spec, "policyName"), names.dns_subdomain)
+    if (parameters := spec.get("paramRef")) is not None:
+        name, selector = text(parameters, "name"), parameters.get("selector")
+        if bool(name) == (selector is not None):
+            detail = "name and selector are mutually exclusive" if name else "one of name or selector must be specified"
+            fault = field_errors.forbidden if name else field_errors.required
+            errors.append(fault("spec.paramRef.name", detail))
+    if (resources := spec.get("matchResources")) is not None:
+        errors += _check_match_resources("spec.matchResources", resources)
+    if binding.get("kind") == "ValidatingAdmissionPolicyBinding":
+        actions = listed(spec, "validationActions")
+        if not actions:
+            errors.append(field_errors.required("spec.validationActions"))
+        for index, action in enumerate(actions):
+            errors += one_of(f"spec.validationActions[{index}]", action, ("Audit", "Deny", "Warn"))
+    return errors
+
+
+def validate_api_service(api_service: Object) -> Errors:
+    spec, name = mapping(api_service, "spec"), text(mapping(api_service, "metadata"), "name")
+    group, version = text(spec, "group"), text(spec, "version")
+    errors: Errors = []
+    expected = f"{version}.{group}"
+    if name != expected and not (not group and name == f"{version}."):
+        detail = f'must be `spec.version+"."+spec.group`: "{expected}"'
+        errors.append(field_errors.invalid("metadata.name", name, detail))
+    if group:
+        errors += named("spec.group", group, names.dns_subdomain)
+    errors += named("spec.version", version, names.dns_1035_label)
+    for key, limit in (("groupPriorityMinimum", 20_000), ("versionPriority", 1_000)):
+        priority = spec.get(key) or 0
+        if not 0 < priority <= limit:
+            detail = f"must be positive and less than {limit}"
+            errors.append(field_errors.invalid(f"spec.{key}", priority, detail))
+    service = spec.get("service")
+    if service is not None:
+        errors += [
+            field_errors.required(f"spec.service.{key}") for key in ("namespace", "name") if not text(service, key)
+        ]
+    if spec.get("insecureSkipTLSVerify") and spec.get("caBundle"):
+        detail = "may not be true if caBundle is present"
+        errors.append(field_errors.invalid("spec.insecureSkipTLSVerify", True, detail))
+    return errors
+
+
+def validate_custom_resource_definition(definition: Object) -> Errors:
+    """Names and versions. What the schemas may contain is the business of the engine that runs them."""
+    spec, metadata = mapping(definition, "spec"), mapping(definition, "metadata")
+    names_wanted = mapping(spec, "names")
+    expected = f"{text(names_wanted, 'plural')}.{text(spec, 'group')}"
+    errors: Errors = []
+    if text(metadata, "name") != expected:
+        detail = 'must be spec.names.plural+"."+spec.group'
+        errors.append(field_errors.invalid("metadata.name", text(metadata, "name"), detail))
+    errors += _check_group("spec.group", text(spec, "group"))
+    scope = text(spec, "scope")
+    errors += one_of("spec.scope", scope, ("Cluster", "Namespaced")) if scope else [field_errors.required("spec.scope")]
+    errors += _check_versions(listed(spec, "versions"))
+    errors += _check_names("spec.names", names_wanted)
+    if not listed(mapping(definition, "status"), "storedVersions"):
+        value, detail = mapping(definition, "status").get("storedVersions"), "must have at least one stored version"
+        errors.append(field_errors.invalid("status.storedVersions", value, detail))
+    return errors
+
+
+def _check_group(path: str, group: str) -> Errors:
+    if not group:
+        return [field_errors.required(path)]
+    if "." not in group:
+        return [field_errors.invalid(path, group, "should be a domain with at least one dot")]
+    return named(path, group, names.dns_subdomain)
+
+
+def _check_versions(versions: Sequence[Object]) -> Errors:
+    errors: Errors = []
+    seen: set[str] = set()
+    for index, version in enumerate(versions):
+        path, name = f"spec.versions[{index}]", text(version, "name")
+        errors += named(f"{path}.name", name, names.dns_1035_label)
+        if name in seen:
+            detail = "must contain unique version names"
+            errors.append(field_errors.invalid("spec.versions", list(versions), detail))
+        seen.add(name)
+        if not mapping(version, "schema").get("openAPIV3Schema"):
+            detail = "schemas are required"
+            errors.append(field_errors.required(f"{path}.schema.openAPIV3Schema", detail))
+    if sum(bool(version.get("storage")) for version in versions) != 1:
+        detail = "must have exactly one version marked as storage version"
+        errors.append(field_errors.invalid("spec.versions", list(versions), detail))
+    return errors
+
+
+def _check_names(path: str, wanted: Object) -> Errors:
+    errors: Errors = []
+    for key in ("plural", "singular"):
+        value = text(wanted, key)
+        errors += required_name(f"{path}.{key}", value, names.dns_1035_label)
+    for key in ("kind", "listKind"):
+        value = text(wanted, key)
+        if not value:
+            errors.append(field_errors.required(f"{path}.{key}"))
+            continue
+        detail = "may have mixed case, but should otherwise match: "
+        errors += [field_errors.invalid(f"{path}.{key}", value, detail + fault)
+                   for fault in names.dns_1035_label(value.lower())]  # fmt: skip
+    if text(wanted, "kind") and text(wanted, "kind") == text(wanted, "listKind"):
+        detail = "kind and listKind may not be the same"
+        errors.append(field_errors.invalid(f"{path}.listKind", text(wanted, "listKind"), detail))
+    for key in ("shortNames", "categories"):
+        for index, value in enumerate(listed(wanted, key)):
+            errors += named(f"{path}.{key}[{index}]", value, names.dns_1035_label)
+    return errors
+
+
+def validate_custom_resource_definition_update(new: Object, old: Object) -> Errors:
+    errors = validate_custom_resource_definition(new)
+    for key in ("group", "scope"):
+        errors += immutable(f"spec.{key}", mapping(new, "spec").get(key), mapping(old, "spec").get(key))
+    for key in ("plural", "kind"):
+        after, before = (mapping(mapping(obj, "spec"), "names").get(key) for obj in (new, old))
+        errors += immutable(f"spec.names.{key}", after, before)
+    return errors

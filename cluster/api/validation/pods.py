@@ -1,0 +1,100 @@
+"""Validation of pods: creation, and the few things of a spec that may change later."""
+
+from cluster.api.validation.pod_spec import validate_pod_spec
+from cluster.api.validation.rules import Errors, listed, mapping, text
+from cluster.machinery import field_errors
+from cluster.machinery.objects import Object, copy_object
+
+_MUTABLE = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+
+
+def validate_pod(pod: Object) -> Errors:
+    errors = validate_pod_spec("spec", mapping(pod, "spec"))
+    if listed(mapping(pod, "spec"), "ephemeralContainers"):
+        detail = "cannot be set on create"
+        errors.append(field_errors.forbidden("spec.ephemeralContainers", detail))
+    return errors
+
+
+def validate_pod_update(new: Object, old: Object) -> Errors:
+    """Images, deadline (shorter), tolerations (more), scheduling gates (fewer); everything else stays."""
+    new_spec, old_spec = mapping(new, "spec"), mapping(old, "spec")
+    errors: Errors = []
+    for key in ("containers", "initContainers"):
+        before, after = listed(old_spec, key), listed(new_spec, key)
+        if len(before) != len(after):
+            detail = "pod updates may not add or remove containers"
+            return [field_errors.forbidden(f"spec.{key}", detail)]
+        for index, container in enumerate(after):
+            if not text(container, "image"):
+                errors.append(field_errors.required(f"spec.{key}[{index}].image"))
+    errors += _check_deadline(new_spec, old_spec)
+    errors += _check_gates(new_spec, old_spec)
+    errors += _check_tolerations(new_spec, old_spec)
+    if errors:
+        return errors
+    return _check_rest(new_spec, old_spec)
+
+
+def _check_deadline(new: Object, old: Object) -> Errors:
+    path = "spec.activeDeadlineSeconds"
+    after, before = new.get("activeDeadlineSeconds"), old.get("activeDeadlineSeconds")
+    if after is not None:
+        if not 0 <= after <= 2**31 - 1:
+            return [field_errors.invalid(path, after, "must be between 0 and 2147483647, inclusive")]
+        if before is not None and before < after:
+            return [field_errors.invalid(path, after, "must be less than or equal to previous value")]
+    elif before is not None:
+        return [field_errors.invalid(path, None, "must not update from a positive integer to nil value")]
+    return []
+
+
+def _check_gates(new: Object, old: Object) -> Errors:
+    known = {text(gate, "name") for gate in listed(old, "schedulingGates")}
+    added = sorted({text(gate, "name") for gate in listed(new, "schedulingGates")} - known)
+    if not added:
+        return []
+    detail = f"only deletion is allowed, but found new scheduling gates '{','.join(added)}'"
+    return [field_errors.forbidden("spec.schedulingGates", detail)]
+
+
+def _check_tolerations(new: Object, old: Object) -> Errors:
+    """An old toleration may only get other seconds."""
+    after = [{**toleration, "tolerationSeconds": None} for toleration in listed(new, "tolerations")]
+    for toleration in listed(old, "tolerations"):
+        if {**toleration, "tolerationSeconds": None} not in after:
+            detail = "existing toleration can not be modified except its tolerationSeconds"
+            return [field_errors.forbidden("spec.tolerations", detail)]
+    return []
+
+
+def _check_rest(new: Object, old: Object) -> Errors:
+    masked = copy_object(new)
+    for key in ("containers", "initContainers"):
+        for after, before in zip(listed(masked, key), listed(old, key), strict=True):
+            after["image"] = before.get("image")
+    for key in ("activeDeadlineSeconds", "tolerations"):
+        _take(masked, old, key)
+    if listed(old, "schedulingGates"):
+        for key in ("schedulingGates", "nodeSelector", "affinity"):
+            _take(masked, old, key)
+    if (old.get("terminationGracePeriodSeconds") or 0) < 0 and new.get("terminationGracePeriodSeconds") == 1:
+        _take(masked, old, "terminationGracePeriodSeconds")
+    if _without_nulls(masked) == _without_nulls(old):
+        return []
+    return [field_errors.forbidden("spec", _MUTABLE)]
+
+
+def _take(target: Object, source: Object, key: str) -> None:
+    if key in source:
+        target[key] = source[key]
+    else:
+        target.pop(key, None)
+
+
+def _without_nulls(spec: Object) -> Object:
+    return {key: value for key, value in spec.items() if value not in (None, [], {}, "")}
