@@ -295,16 +295,17 @@ def _apply(
 ) -> tuple[Object, list[Entry]]:
     shape = resource.shape
     ignored = _reset_fields(resource, subresource)
-    owned = field_sets.difference(field_sets.without_prefixes(field_sets.field_set(shape, config), ignored), _STRIPPED)
+    everything = field_sets.without_prefixes(field_sets.field_set(shape, config), ignored)
+    owned = field_sets.difference(everything, _STRIPPED)
     mine = Entry(manager, APPLY, resource.api_version, subresource, _text(now), owned)
     last = next((entry for entry in entries if entry.identity == mine.identity), None)
     others = [entry for entry in entries if entry.identity != mine.identity]
     merged = merge(shape, live, config)
     if last is not None:
-        everyone = owned
+        # Its name among it: nobody owns that, and yet it must not be pruned with the rest of the metadata.
         for entry in others:
-            everyone = field_sets.union(everyone, entry.fields)
-        merged = _pruned(shape, merged, last.fields, everyone)
+            everything = field_sets.union(everything, entry.fields)
+        merged = _pruned(shape, merged, last.fields, everything)
     comparison = field_sets.compare(shape, live, merged)
     taken = field_sets.without_prefixes(comparison.taken, ignored)
     conflicts = [entry.owns(fields) for entry in others if (fields := field_sets.intersection(entry.fields, taken))]

@@ -218,7 +218,7 @@ def test_applying_the_same_again_changes_nothing() -> None:
     assert managed_fields.apply(CONFIG_MAPS, once, applied, "a", False, "2027-01-01T00:00:00Z") == once
 
 
-NODES = st.recursive(
+NODES: st.SearchStrategy[Any] = st.recursive(
     st.just({".": {}}),
     lambda inner: st.dictionaries(st.sampled_from(["f:a", "f:b", 'k:{"n":1}', 'v:"x"']), inner, min_size=1, max_size=3),
     max_leaves=8,
