@@ -1,0 +1,220 @@
+"""
+`provision cluster`: bring a cluster into being, or what differs back to what is wished. Read this file first.
+
+`observe` finds out, `plan.make_plan` says what is left, `apply` does it. A run that was killed anywhere is finished by the
+next one, because each phase asks what is there and not what was done.
+"""
+
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
+
+from cluster.api import resources
+from cluster.client.rest import ApiClient
+from cluster.machinery.status_errors import ApiError
+from inventory.model import HostSpec
+from provisioner import kubeconfig
+from provisioner.bundle.build import ensure_bundle
+from provisioner.machines.base import MachineState
+from provisioner.operations.api_probe import operator_tls, readiness
+from provisioner.phases.apply_addons import apply_addons, pending_addons
+from provisioner.phases.connect import connect_hosts, locked_hosts
+from provisioner.phases.gather_facts import gather_facts
+from provisioner.phases.issue_certificates import issue_certificates, pending_certificates
+from provisioner.phases.join_nodes import (
+    label_masters,
+    missing_labels,
+    not_ready,
+    start_node_services,
+    start_runtime,
+    wait_nodes_ready,
+)
+from provisioner.phases.lay_down import lay_down, read_recorded, wanted_inputs
+from provisioner.phases.push_bundle import push_bundle
+from provisioner.phases.run import Run
+from provisioner.phases.start_control_plane import start_control_plane
+from provisioner.phases.start_etcd import start_etcd
+from provisioner.phases.validate_hosts import validate_hosts
+from provisioner.plan import Change, Observed, make_plan, needing_files, needing_release
+from provisioner.state import ClusterRecord, write_atomically
+
+VIRTUAL_ADDRESS_PATIENCE = 20.0  # seconds until a master holds the API's virtual address; two are usual
+
+
+async def plan_cluster(run: Run) -> tuple[Change, ...]:
+    """What `apply_cluster` would do. Changes nothing on hosts, in the API or in the cluster's state."""
+    return make_plan(run.spec, await observe(run))
+
+
+async def apply_cluster(run: Run, record: ClusterRecord) -> tuple[Change, ...]:
+    """Do what is left; returns what that was. The caller holds the cluster's lock."""
+    observed = await observe(run)
+    changes = make_plan(run.spec, observed)
+    if changes:
+        run.home.write_record(record)
+        await _apply(run, observed)
+    await _write_kubeconfig(run)
+    return changes
+
+
+async def observe(run: Run) -> Observed:
+    """Ask the operator's machine, the hosts that answer, and the API if there is one."""
+    machines = await asyncio.to_thread(run.provider.observe, run.spec.hosts)
+    running = [host for host in run.spec.hosts if machines[host.name] is MachineState.RUNNING]
+    with run.progress.phase("Look at what is there"):
+        async with asyncio.TaskGroup() as tasks:
+            building = tasks.create_task(_ensure_bundle(run))
+            tasks.create_task(_look_at_hosts(run, running))
+        await building
+        now = dt.datetime.now(dt.UTC)
+        assert run.bundle is not None  # noqa: S101 - just built
+        return Observed(
+            release=run.bundle.digest,
+            machines=machines,
+            facts=dict(run.facts),
+            certificates=pending_certificates(run.spec, run.home.pki, now),
+            wanted_inputs=wanted_inputs(run, run.bundle.digest),
+            recorded=read_recorded(run.home),
+            api=await _look_at_api(run),
+        )
+
+
+async def _ensure_bundle(run: Run) -> None:
+    run.bundle = await asyncio.to_thread(ensure_bundle, run.home.cache, run.progress.line)
+
+
+async def _look_at_hosts(run: Run, hosts: Sequence[HostSpec]) -> None:
+    await connect_hosts(run, hosts, booting=not run.facts and run.spec.provider == "local")
+    await gather_facts(run, hosts)
+
+
+async def _look_at_api(run: Run) -> list[str]:
+    """What is missing in the API. Everything, when there is none yet."""
+    nothing_yet = ["create the cluster's own objects", "wait until every Node is Ready"]
+    if not run.home.kubeconfig.exists():
+        return nothing_yet
+    try:
+        async with asyncio.timeout(5), _api(run) as client:
+            pending = await pending_addons(client, run.spec)
+            pending += await missing_labels(client, run.spec)
+            nodes = await client.list(resources.NODES)
+            pending += [f"wait until Node {name} is Ready" for name in not_ready(run.spec, nodes["items"])]
+            return pending
+    except (ApiError, TimeoutError, OSError):
+        return nothing_yet
+
+
+async def _apply(run: Run, observed: Observed) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        # All addresses are known from the description, so certificates need no machine.
+        tasks.create_task(_issue(run))
+        tasks.create_task(_create_machines(run, observed))
+    async with locked_hosts(run):
+        with run.progress.phase("Check the hosts"):
+            await gather_facts(run, [h for h in run.spec.hosts if h.name not in run.facts])
+            validate_hosts(run.spec, run.facts)
+        await _bring_files(run, observed)
+        async with asyncio.TaskGroup() as tasks:
+            # The runtime needs nobody, and importing images takes a while.
+            tasks.create_task(_start_runtime(run))
+            tasks.create_task(_start_services(run))
+
+
+async def _issue(run: Run) -> None:
+    with run.progress.phase("Issue certificates"):
+        await asyncio.to_thread(issue_certificates, run.spec, run.home.pki, dt.datetime.now(dt.UTC))
+        _write_own_kubeconfig(run, run.spec.api_endpoint)
+
+
+async def _create_machines(run: Run, observed: Observed) -> None:
+    missing = [h for h in run.spec.hosts if observed.machines[h.name] is not MachineState.RUNNING]
+    if missing:
+        with run.progress.phase("Create machines"):
+            await run.provider.create(run.spec.hosts, run.progress.line)
+            await connect_hosts(run, run.spec.hosts, booting=True)
+
+
+async def _bring_files(run: Run, observed: Observed) -> None:
+    """The release and every file, on the hosts that lack something."""
+    assert run.bundle is not None  # noqa: S101 - observe built it
+    now = Observed(
+        release=observed.release,
+        facts=dict(run.facts),
+        # Anew: certificates were issued and interfaces found meanwhile.
+        wanted_inputs=wanted_inputs(run, run.bundle.digest),
+        recorded=observed.recorded,
+    )
+    if lacking := needing_release(run.spec, now):
+        with run.progress.phase("Push the bundle"):
+            await push_bundle(run, lacking)
+    if unready := needing_files(run.spec, now):
+        with run.progress.phase("Lay down files"):
+            await lay_down(run, unready)
+
+
+async def _start_runtime(run: Run) -> None:
+    with run.progress.phase("Start the container runtime"):
+        await start_runtime(run)
+
+
+async def _start_services(run: Run) -> None:
+    with run.progress.phase("Start etcd"):
+        await start_etcd(run)
+    with run.progress.phase("Start the control plane"):
+        await start_control_plane(run)
+    async with _api(run) as client, asyncio.TaskGroup() as tasks:
+        tasks.create_task(_apply_addons(run, client))
+        tasks.create_task(_join_nodes(run, client))
+
+
+async def _apply_addons(run: Run, client: ApiClient) -> None:
+    with run.progress.phase("Apply add-ons"):
+        for done in await apply_addons(client, run.spec):
+            run.progress.line(done)
+
+
+async def _join_nodes(run: Run, client: ApiClient) -> None:
+    with run.progress.phase("Join nodes"):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(start_node_services(run))
+            tasks.create_task(wait_nodes_ready(client, run.spec))
+        await label_masters(client, run.spec)
+
+
+def _api(run: Run) -> ApiClient:
+    return ApiClient.from_kubeconfig(str(run.home.path / "admin.conf"), user_agent="provision")
+
+
+async def _write_kubeconfig(run: Run) -> None:
+    """With the virtual address once a master holds it; until then, and for ever where nobody does, a master's own."""
+    spec = run.spec
+    server = spec.api_endpoint
+    if spec.control_plane.virtual_address and (why := await _wait_answer(run, server)):
+        server = spec.api_servers[0]
+        run.progress.line(
+            f"the virtual address {spec.control_plane.virtual_address} does not answer: {why}; using {server}"
+        )
+    _write_own_kubeconfig(run, server)
+
+
+async def _wait_answer(run: Run, url: str) -> str:
+    tls = operator_tls(run.home.pki)
+    why = "no answer"
+    try:
+        async with asyncio.timeout(VIRTUAL_ADDRESS_PATIENCE):
+            while True:
+                why = await readiness(url, tls)
+                if not why:
+                    return ""
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        return why
+
+
+def _write_own_kubeconfig(run: Run, server: str) -> None:
+    """`kubeconfig` for the user, `admin.conf` for us: the masters' own addresses, which work before the virtual one does."""
+    servers = run.spec.api_servers
+    for path, first in ((run.home.kubeconfig, server), (run.home.path / "admin.conf", servers[0])):
+        content = kubeconfig.to_bytes(kubeconfig.render(run.spec.name, first, servers, run.home.pki))
+        if not path.exists() or path.read_bytes() != content:
+            write_atomically(path, content, mode=0o600)

@@ -1,0 +1,58 @@
+"""Log in to every host at once; wait for machines that still boot."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+from inventory.model import HostSpec
+from provisioner.errors import HostUnreachableError
+from provisioner.phase_runner import for_each
+from provisioner.phases.run import Run
+from provisioner.transports.ssh import AuthenticationFailedError, HostKeyError, SshTransport, connect
+
+BOOT_PATIENCE = 60.0  # seconds a machine that was just started may take until it answers
+_TRY_AGAIN = 0.1  # seconds
+
+LOCK_PATH = "/run/hanse-provision.lock"
+"""On every host; held over the connection, so that it falls with the operator's process."""
+
+
+async def connect_hosts(run: Run, hosts: Sequence[HostSpec], *, booting: bool) -> None:
+    """Fills run.transports. Raises for all hosts that cannot be reached together."""
+
+    async def one(host: HostSpec) -> None:
+        run.transports[host.name] = await (_when_booted(run, host) if booting else connect(host, run.access))
+
+    await for_each([host for host in hosts if host.name not in run.transports], one)
+
+
+async def _when_booted(run: Run, host: HostSpec) -> SshTransport:
+    last: HostUnreachableError | None = None
+    try:
+        async with asyncio.timeout(BOOT_PATIENCE):
+            while True:
+                try:
+                    return await connect(host, run.access)
+                except (AuthenticationFailedError, HostKeyError):
+                    raise
+                except HostUnreachableError as error:
+                    last = error
+                await asyncio.sleep(_TRY_AGAIN)
+    except TimeoutError:
+        if last is None:
+            raise
+        raise last from None
+
+
+@contextlib.asynccontextmanager
+async def locked_hosts(run: Run) -> AsyncIterator[None]:
+    """Nobody else changes these hosts for the length of the block. Raises LockedError."""
+    async with contextlib.AsyncExitStack() as locks:
+        for host in run.spec.hosts:
+            await locks.enter_async_context(run.transport(host).hold_lock(LOCK_PATH))
+        yield
+
+
+async def disconnect(run: Run) -> None:
+    await asyncio.gather(*(transport.close() for transport in run.transports.values()))
+    run.transports.clear()

@@ -1,0 +1,58 @@
+"""
+Bring the release to hosts that do not have it: one stream, unpacked as it arrives, checked, then renamed.
+
+A host keeps /opt/hanse/releases/DIGEST; which one is current is Ansible's link. A push that is cut off leaves a
+`.partial` that the next one replaces.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cluster import settings
+from inventory.model import HostSpec
+from provisioner.bundle.build import Bundle
+from provisioner.errors import ProvisionError
+from provisioner.phase_runner import for_each
+from provisioner.phases.run import Run
+from provisioner.transports.base import Transport
+
+PIECE = 1 << 20
+
+_RECEIVE = r"""
+set -eu
+mkdir -p "$1"; cd "$1"
+rm -rf "$2.partial"; mkdir "$2.partial"
+{ tee /dev/fd/3 | sha256sum > "$2.partial/.sha256"; } 3>&1 | zstd -dcq | tar -xf - -C "$2.partial"
+read -r sum _ < "$2.partial/.sha256"; rm "$2.partial/.sha256"
+if [ "$sum" != "$3" ]; then echo "sha256 is $sum, sent was $3" >&2; rm -rf "$2.partial"; exit 9; fi
+[ -d "$2" ] && rm -rf "$2.partial" || mv "$2.partial" "$2"
+"""
+
+
+async def push_bundle(run: Run, hosts: Sequence[HostSpec]) -> None:
+    """Send run.bundle to the hosts, all at once."""
+    bundle = run.bundle
+    assert bundle is not None  # noqa: S101 - the bundle is ensured before hosts are asked what they lack
+
+    async def one(host: HostSpec) -> None:
+        await send_bundle(run.transport(host), bundle)
+        run.progress.line(f"has release {bundle.digest} ({bundle.size / 1e6:.0f} MB)", host.name)
+
+    await for_each(hosts, one)
+
+
+async def send_bundle(transport: Transport, bundle: Bundle) -> None:
+    """Raises ProvisionError when it did not arrive whole."""
+    argv = ["sh", "-c", _RECEIVE, "sh", str(settings.RELEASES), bundle.digest, bundle.archive_sha256]
+    result = await transport.stream_in(argv, _pieces(bundle.archive))
+    if result.exit_code != 0:
+        raise ProvisionError(
+            "the bundle could not be unpacked", why=result.stderr.strip()[-300:] or f"exit code {result.exit_code}",
+            next_step=f"Check the free space below {settings.INSTALL_ROOT}, then run again.", host=transport.host,
+        )  # fmt: skip
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece

@@ -1,0 +1,121 @@
+"""
+What the operator sees while something happens: a live list on a terminal, plain lines in a pipe, JSON for scripts.
+
+Every phase reports through one `Progress`. Nothing here decides anything.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+
+class Progress(Protocol):
+    """Where phases report."""
+
+    def line(self, text: str, host: str = "") -> None:
+        """One sentence."""
+
+    def phase(self, title: str) -> contextlib.AbstractContextManager[None]:
+        """For the length of the block the phase runs; several may at once."""
+
+
+class PlainProgress:
+    """A line when something ends, in the order of ending."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out or sys.stdout
+        self._start = time.monotonic()
+
+    def line(self, text: str, host: str = "") -> None:
+        where = f"{host}: " if host else ""
+        self._write(f"{time.monotonic() - self._start:6.1f} s  {where}{text}")
+
+    @contextlib.contextmanager
+    def phase(self, title: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        except BaseException as error:
+            self.line(f"{title}: {'stopped' if not isinstance(error, Exception) else 'failed'}")
+            raise
+        self.line(f"{title} ({time.monotonic() - began:.1f} s)")
+
+    def _write(self, text: str) -> None:
+        self._out.write(text + "\n")
+        self._out.flush()
+
+
+class JsonProgress:
+    """One JSON object a line: event is phase-started, -ended, -failed or line; at counts seconds from the start."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out or sys.stdout
+        self._start = time.monotonic()
+
+    def line(self, text: str, host: str = "") -> None:
+        self.event("line", text=text, **({"host": host} if host else {}))
+
+    @contextlib.contextmanager
+    def phase(self, title: str) -> Iterator[None]:
+        began = time.monotonic()
+        self.event("phase-started", phase=title)
+        try:
+            yield
+        except BaseException as error:
+            self.event("phase-failed", phase=title, error=type(error).__name__)
+            raise
+        self.event("phase-ended", phase=title, seconds=round(time.monotonic() - began, 3))
+
+    def event(self, event: str, **values: Any) -> None:
+        at = round(time.monotonic() - self._start, 3)
+        self._out.write(json.dumps({"event": event, "at": at, **values}) + "\n")
+        self._out.flush()
+
+
+class LiveProgress:
+    """A list of phases that moves: what is done with its seconds, what runs with its last sentence."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8, transient=False)
+        self._phases: dict[str, tuple[str, float, float]] = {}
+        self._last = ""
+
+    def __enter__(self) -> "LiveProgress":
+        self._live.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._last = ""
+        self._live.stop()
+
+    def line(self, text: str, host: str = "") -> None:
+        self._last = f"{host}: {text}" if host else text
+
+    @contextlib.contextmanager
+    def phase(self, title: str) -> Iterator[None]:
+        began = time.monotonic()
+        self._phases[title] = ("running", began, 0.0)
+        try:
+            yield
+        except BaseException:
+            self._phases[title] = ("failed", began, time.monotonic())
+            raise
+        self._phases[title] = ("done", began, time.monotonic())
+
+    def _render(self) -> Text:
+        text = Text()
+        for title, (state, began, ended) in self._phases.items():
+            mark, style = {"done": ("✓", "green"), "failed": ("✗", "red"), "running": ("…", "cyan")}[state]
+            seconds = (ended or time.monotonic()) - began
+            text.append(f" {mark} ", style=style)
+            text.append(f"{title:<28}{seconds:6.1f} s\n")
+        if self._last:
+            text.append(f"   {self._last[:100]}\n", style="dim")
+        return text
