@@ -6,8 +6,6 @@ A stored value is JSON without a resourceVersion, and begins `{"kind":K,"apiVers
 built-in kind holds per item. The whole object is a fixed prefix per kind in front of it.
 """
 
-from typing import Any
-
 import msgspec
 import orjson
 
@@ -47,12 +45,13 @@ def encode_stored(obj: Object) -> bytes:
 class Entry:
     """One object at one revision, as bytes, with what selectors need next to it. Shared and never changed."""
 
-    __slots__ = ("_decoded", "_fields", "api_version", "item", "kind", "labels", "name", "namespace", "revision", "uid")
+    __slots__ = ("_decoded", "api_version", "fields", "item", "kind", "labels", "name", "namespace", "revision", "uid")
 
     def __init__(self, value: bytes, revision: int) -> None:
         self.revision = revision
         self._decoded: Object | None = None
-        self._fields: Any = None
+        self.fields: dict[str, str] | None = None
+        """What field selectors see; filled when first asked."""
         head, separator, tail = value.partition(_METADATA)
         if not separator or len(head) > 200 or not head.startswith(b'{"kind":"') or b'"apiVersion"' not in head:
             # Written by another apiserver, in another order: bring it into ours once.

@@ -78,13 +78,17 @@ class WatchCache:
 
     async def catch_up(self) -> int:
         """Wait until the cache holds all that was written before this call. Returns the revision reached."""
+        revision = await self.read_revision()
+        await self.wait_for(revision)
+        return revision
+
+    async def read_revision(self) -> int:
+        """The store's revision now: one quorum read for all who ask at the same time."""
         if self._asked is None:
             self._asked = asyncio.get_running_loop().create_future()
             if self._asking is None or self._asking.done():
                 self._asking = asyncio.create_task(self._ask(), name="revision-reads")
-        revision = await asyncio.shield(self._asked)
-        await self.wait_for(revision)
-        return revision
+        return await asyncio.shield(self._asked)
 
     async def _ask(self) -> None:
         """Answer all who asked before each read began with that one read."""

@@ -1,0 +1,195 @@
+"""
+The apiserver as a whole: puts the parts together, starts them in order and stops them without losing a request.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import web
+
+from cluster.apiserver import health, security, serving_certificate, start_up
+from cluster.apiserver.lists import Lister
+from cluster.apiserver.metrics import RequestMetrics
+from cluster.apiserver.options import Options
+from cluster.apiserver.pages import PageServer
+from cluster.apiserver.registry.generic import Writer
+from cluster.apiserver.registry.registry import Registry
+from cluster.apiserver.review_pages import ReviewServer
+from cluster.apiserver.server import ApiServer
+from cluster.apiserver.verbs import Verbs
+from cluster.apiserver.watch import Watcher
+from cluster.machinery.decode import BODY_LIMIT
+from cluster.store import compaction
+from cluster.store.etcd_client import EtcdClient, EtcdError, EtcdTLS
+from cluster.store.object_store import ObjectStore
+from cluster.store.watch_cache import WatchCache
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 10.0
+"""How long running requests get when the server stops; watches are ended at once."""
+
+
+class Apiserver:
+    """One running apiserver. `async with Apiserver(options)` starts it; it serves when that returns."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.etcd = EtcdClient(
+            options.etcd_servers, EtcdTLS(options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile)
+        )
+        self.cache = WatchCache(self.etcd)
+        self.store = ObjectStore(self.etcd)
+        self.writer = Writer(self.store)
+        self.registry = Registry(self.store, self.cache, self.writer, event_ttl=int(options.event_ttl))
+        self.registry.add_built_in()
+        self.lister = Lister(self.cache, self.store)
+        self.watcher = Watcher(self.cache, self.lister)
+        self.verbs = Verbs(self.writer, self.lister, self.watcher)
+        self.security = security.build(options, self.registry)
+        self.booted = asyncio.Event()
+        self.stopping = False
+        self.port = 0
+        """The port in use; differs from the option when that is 0."""
+        self.serving = serving_certificate.serving_files(options, start_up.service_address(options))
+
+    def _handler(self) -> ApiServer:
+        metrics = RequestMetrics()
+        pages = PageServer(health.Health(self._checks()), metrics, self.security.token_pages)
+        return ApiServer(
+            registry=self.registry,
+            verbs=self.verbs,
+            authenticate=self.security.authenticate,
+            authorizer=self.security.authorizer,
+            pages=pages,
+            reviews=ReviewServer(self.security.reviews, self.etcd),
+            metrics=metrics,
+            max_reads=self.options.max_requests_inflight,
+            max_writes=self.options.max_mutating_requests_inflight,
+        )
+
+    def _checks(self) -> dict[str, dict[str, health.Check]]:
+        live: dict[str, health.Check] = {
+            "ping": health.ping,
+            "log": health.ping,
+            "etcd": self._check_etcd,
+            "poststarthook/bootstrap": self._check_booted,
+        }
+        ready: dict[str, health.Check] = {
+            **live,
+            "informer-sync": self._check_cache,
+            "shutdown": self._check_shutdown,
+        }
+        return {"healthz": live, "livez": live, "readyz": ready}
+
+    async def _check_etcd(self) -> str:
+        try:
+            async with asyncio.timeout(2):
+                await self.cache.read_revision()
+        except (EtcdError, TimeoutError) as fault:
+            return f"etcd does not answer: {fault}"
+        return ""
+
+    async def _check_cache(self) -> str:
+        return "" if self.cache.ready else "the cache is still being filled"
+
+    async def _check_booted(self) -> str:
+        return "" if self.booted.is_set() else "not finished"
+
+    async def _check_shutdown(self) -> str:
+        return "process is shutting down" if self.stopping else ""
+
+    @contextlib.asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Serve while the block runs."""
+        certificate, key = self.serving
+        context = serving_certificate.server_context(self.options, certificate, key)
+        handler = self._handler()
+        server = web.Server(
+            handler.handle,
+            request_factory=_request,
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=120.0,
+            tcp_keepalive=True,
+        )
+        listener = await self._listen(server, context)
+        interval = self.options.etcd_compaction_interval
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                background = [
+                    tasks.create_task(self.cache.run(), name="watch-cache"),
+                    tasks.create_task(self._boot(), name="boot"),
+                    tasks.create_task(
+                        compaction.run(self.etcd, self.options.etcd_compaction_interval), name="compaction"
+                    ),
+                ]
+                try:
+                    await self._until_booted(background[1])
+                    yield
+                finally:
+                    self.stopping = True
+                    await asyncio.sleep(self.options.shutdown_delay_duration)
+                    listener.close()
+                    self.watcher.end_all()
+                    await server.shutdown(DRAIN_SECONDS)
+                    await start_up.leave(self)
+                    for task in background:
+                        task.cancel()
+        finally:
+            await self.etcd.close()
+
+    async def _until_booted(self, boot: asyncio.Task[None]) -> None:
+        waiting = asyncio.create_task(self.booted.wait())
+        await asyncio.wait({waiting, boot}, return_when=asyncio.FIRST_COMPLETED)
+        if not self.booted.is_set():
+            waiting.cancel()
+            await boot
+
+    async def _boot(self) -> None:
+        await self.cache.wait_ready()
+        await start_up.run(self)
+
+    async def _listen(self, server: "web.Server[web.BaseRequest]", context: ssl.SSLContext) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(
+            server, self.options.bind_address, self.options.secure_port, ssl=context, backlog=1024, reuse_address=True
+        )
+        self.port = listener.sockets[0].getsockname()[1]
+        log.info("serving on %s:%d", self.options.bind_address, self.port)
+        return listener
+
+
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=BODY_LIMIT + 1)
+
+
+def notify_systemd(state: str) -> None:
+    """One sd_notify message; nothing without systemd."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        channel.sendto(state.encode(), address)
+
+
+async def serve(options: Options) -> None:
+    """Until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Apiserver(options).run():
+        notify_systemd("READY=1")
+        await stop.wait()
+        notify_systemd("STOPPING=1")

@@ -1,0 +1,157 @@
+"""
+The apiserver's flags, under upstream's names.
+
+Unknown flags of upstream that change nothing here are accepted with a warning, so that a unit written for
+kube-apiserver starts.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+
+from cluster import settings
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    etcd_servers: tuple[str, ...]
+    etcd_cafile: str
+    etcd_certfile: str
+    etcd_keyfile: str
+    etcd_compaction_interval: float
+    """Seconds; 0 never compacts."""
+    bind_address: str
+    advertise_address: str
+    secure_port: int
+    cert_dir: str
+    tls_cert_file: str
+    tls_private_key_file: str
+    client_ca_file: str
+    token_auth_file: str
+    anonymous_auth: bool
+    enable_bootstrap_token_auth: bool
+    authorization_mode: tuple[str, ...]
+    authorization_policy_file: str
+    service_account_key_file: tuple[str, ...]
+    service_account_signing_key_file: str
+    service_account_issuer: tuple[str, ...]
+    service_account_jwks_uri: str
+    service_account_extend_token_expiration: bool
+    api_audiences: tuple[str, ...]
+    service_cluster_ip_range: str
+    service_node_port_range: tuple[int, int]
+    kubelet_client_certificate: str
+    kubelet_client_key: str
+    kubelet_certificate_authority: str
+    kubelet_preferred_address_types: tuple[str, ...]
+    requestheader_client_ca_file: str
+    requestheader_allowed_names: tuple[str, ...]
+    requestheader_extra_headers_prefix: tuple[str, ...]
+    requestheader_group_headers: tuple[str, ...]
+    requestheader_username_headers: tuple[str, ...]
+    proxy_client_cert_file: str
+    proxy_client_key_file: str
+    enable_admission_plugins: tuple[str, ...]
+    disable_admission_plugins: tuple[str, ...]
+    max_requests_inflight: int
+    max_mutating_requests_inflight: int
+    event_ttl: float
+    endpoint_reconciler_type: str
+    shutdown_delay_duration: float
+    verbosity: int
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def duration(text: str) -> float:
+    """Seconds of Go's `1h30m`, `500ms`, `0`. Raises ValueError."""
+    total, number, at = 0.0, "", 0
+    while at < len(text):
+        if text[at].isdigit() or text[at] == ".":
+            number += text[at]
+            at += 1
+            continue
+        unit = "ms" if text[at : at + 2] == "ms" else text[at]
+        if not number or unit not in _UNITS:
+            raise ValueError(f"{text!r} is no duration; write it like 5m or 1h30m")
+        total += float(number) * _UNITS[unit]
+        number, at = "", at + len(unit)
+    if number and float(number) != 0:
+        raise ValueError(f"{text!r} has no unit; write it like 5m or 1h30m")
+    return total
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.split(",") if word)
+
+
+def _ports(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    return int(first), int(last or first)
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text.lower() in ("true", "1")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "kube-apiserver", description="Serves the Kubernetes API from etcd.", allow_abbrev=False
+    )
+    add = parser.add_argument
+    for name, default in {
+        "etcd-cafile": "", "etcd-certfile": "", "etcd-keyfile": "", "bind-address": "0.0.0.0",  # noqa: S104
+        "advertise-address": "", "cert-dir": "/var/run/kubernetes", "tls-cert-file": "", "tls-private-key-file": "",
+        "client-ca-file": "", "token-auth-file": "", "authorization-policy-file": "",
+        "service-account-signing-key-file": "", "service-account-jwks-uri": "",
+        "service-cluster-ip-range": settings.SERVICE_CIDR, "kubelet-client-certificate": "", "kubelet-client-key": "",
+        "kubelet-certificate-authority": "", "requestheader-client-ca-file": "", "proxy-client-cert-file": "",
+        "proxy-client-key-file": "", "endpoint-reconciler-type": "lease",
+    }.items():  # fmt: skip
+        add(f"--{name}", default=default)
+    for name, words in {
+        "etcd-servers": "", "authorization-mode": "AlwaysAllow", "api-audiences": "",
+        "kubelet-preferred-address-types": "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP",
+        "requestheader-allowed-names": "", "requestheader-extra-headers-prefix": "",
+        "requestheader-group-headers": "", "requestheader-username-headers": "",
+        "enable-admission-plugins": "", "disable-admission-plugins": "",
+    }.items():  # fmt: skip
+        add(f"--{name}", type=_words, default=_words(words))
+    for name in ("service-account-key-file", "service-account-issuer"):
+        add(f"--{name}", action="append", default=[])
+    for name, flag in {
+        "anonymous-auth": True, "enable-bootstrap-token-auth": False, "service-account-extend-token-expiration": True,
+    }.items():  # fmt: skip
+        add(f"--{name}", type=_flag, nargs="?", const=True, default=flag)
+    for name, number in {
+        "secure-port": settings.APISERVER_PORT, "max-requests-inflight": 400, "max-mutating-requests-inflight": 200,
+    }.items():  # fmt: skip
+        add(f"--{name}", type=int, default=number)
+    for name, text in {"etcd-compaction-interval": "5m", "event-ttl": "1h", "shutdown-delay-duration": "0s"}.items():
+        add(f"--{name}", type=duration, default=duration(text))
+    add("--service-node-port-range", type=_ports, default=(30000, 32767))
+    add("-v", "--v", dest="verbosity", type=int, default=0)
+    return parser
+
+
+def parse(argv: list[str]) -> Options:
+    """Ends the process with a message when a flag is wrong or missing."""
+    parser = _parser()
+    given, unknown = parser.parse_known_args(argv)
+    for word in unknown:
+        if not word.startswith("--"):
+            parser.error(f"{word!r} is no flag; values are given as --flag=value")
+        sys.stderr.write(f"flag {word.partition('=')[0]} has no effect here\n")
+    if not given.etcd_servers:
+        parser.error("--etcd-servers must be specified, e.g. --etcd-servers=http://127.0.0.1:2379")
+    if bool(given.tls_cert_file) != bool(given.tls_private_key_file):
+        parser.error("--tls-cert-file and --tls-private-key-file go together")
+    values = vars(given)
+    for name in ("service_account_key_file", "service_account_issuer"):
+        values[name] = tuple(word for value in values[name] for word in value.split(","))
+    if not values["api_audiences"]:
+        values["api_audiences"] = values["service_account_issuer"][:1]
+    return Options(**values)

@@ -1,0 +1,85 @@
+"""
+What is no API resource: version, health, metrics, discovery, OpenAPI, and the keys of service account tokens.
+"""
+
+import importlib
+import json
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from cluster.api import resources
+from cluster.apiserver import responses
+from cluster.apiserver.health import Health
+from cluster.apiserver.metrics import RequestMetrics
+from cluster.apiserver.requests import UserInfo
+from cluster.apiserver.router import Route
+
+VERSION: Mapping[str, Any] = {
+    "major": "1",
+    "minor": "36",
+    "emulationMajor": "1",
+    "emulationMinor": "36",
+    "minCompatibilityMajor": "1",
+    "minCompatibilityMinor": "35",
+    "gitVersion": "v1.36.2",
+    "gitCommit": "",
+    "gitTreeState": "clean",
+    "buildDate": "1970-01-01T00:00:00Z",
+    "goVersion": f"python{platform.python_version()}",
+    "compiler": "cpython",
+    "platform": "linux/amd64",
+}
+
+
+class PageServer:
+    def __init__(self, health: Health, metrics: RequestMetrics, token_pages: Mapping[str, bytes]) -> None:
+        self._health = health
+        self._metrics = metrics
+        self._token_pages = token_pages
+        """/.well-known/openid-configuration and the key set it points to."""
+
+    async def serve(self, request: web.BaseRequest, found: Route, user: UserInfo) -> web.StreamResponse:
+        if found.method not in ("GET", "HEAD"):
+            return responses.page_not_found()
+        path = found.path.rstrip("/") or "/"
+        if path == "/version":
+            return responses.body(json.dumps(VERSION, indent=2).encode())
+        if path in self._token_pages:
+            kind = "application/jwk-set+json" if path.endswith("jwks") else responses.JSON
+            return responses.body(self._token_pages[path], content_type=kind)
+        if path == "/metrics":
+            return responses.body(
+                self._metrics.render().encode(), content_type="text/plain; version=0.0.4; charset=utf-8"
+            )
+        answer = await self._health.serve(path, request.rel_url.raw_query_string)
+        if answer is not None:
+            return answer
+        if path.startswith("/openapi"):
+            return self._openapi(request, path)
+        if path == "/" or path.startswith("/api"):
+            return self._discovery(request, path)
+        return responses.page_not_found()
+
+    def _discovery(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        discovery = importlib.import_module("cluster.apiserver.discovery")
+        found = discovery.serve(path, request.headers.get("Accept", ""), resources.ALL)
+        return _page(request, found)
+
+    def _openapi(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        openapi = importlib.import_module("cluster.apiserver.openapi")
+        return _page(request, openapi.serve(path, request.headers.get("Accept", ""), resources.ALL))
+
+
+def _page(request: web.BaseRequest, found: Any) -> web.StreamResponse:
+    """A document with an ETag: 304 when the client has it already."""
+    if found is None:
+        return responses.page_not_found()
+    headers = {"Vary": "Accept"}
+    if found.etag:
+        headers["ETag"] = found.etag
+        if request.headers.get("If-None-Match") == found.etag:
+            return web.Response(status=304, headers=headers)
+    return responses.body(found.body, headers=headers, content_type=found.content_type)

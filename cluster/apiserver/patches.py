@@ -1,0 +1,141 @@
+"""
+PATCH in its four forms: JSON patch, merge patch, strategic merge patch and server-side apply.
+
+A patch is computed anew on every retry, from the object as it is then; so it does not fail for a conflict unless it
+names a resourceVersion itself.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiohttp import web
+
+from cluster.apiserver import write_options
+from cluster.apiserver.registry import rules
+from cluster.machinery.decode import decode_yaml, go_kind, media_type
+from cluster.machinery.objects import Object, copy_object
+from cluster.machinery.status_errors import ApiError, BadRequest, NotFound, UnsupportedMediaType, invalid
+
+if TYPE_CHECKING:
+    from cluster.apiserver.verbs import Call, Verbs
+
+JSON_PATCH = "application/json-patch+json"
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+_ALL = (JSON_PATCH, MERGE, STRATEGIC, APPLY)
+
+
+async def patch(verbs: "Verbs", call: "Call", subresource: str = "") -> web.Response:
+    """Raises BadRequest, Conflict, Invalid, UnsupportedMediaType."""
+    call.view()
+    media = media_type(call.request.headers.get("Content-Type", ""))
+    accepted = tuple(m for m in _ALL if m != STRATEGIC or not call.kind.custom)
+    if media not in accepted:
+        listed = ", ".join((*accepted, "application/apply-patch+cbor") if not call.kind.custom else accepted)
+        raise UnsupportedMediaType(
+            f"the body of the request was in an unknown format - accepted media types include: {listed}"
+        )
+    data = await call.request.read()
+    if media == APPLY:
+        return await _apply(verbs, call, data, subresource)
+    options = write_options.check_patch(call.route, apply=False)
+    document = _parse(media, data)
+    resource = call.kind.resource
+
+    async def make(old: Object) -> Object:
+        patched = _patched(media, call, copy_object(old), document)
+        try:
+            faults = rules.normalize(resource, patched)
+        except BadRequest as fault:
+            raise _unusable(patched, fault) from None
+        verbs.strictness(resource.kind, resource.version, options, faults, call)
+        given = (patched.get("metadata") or {}).get("name", "")
+        if given != call.route.name:
+            raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({call.route.name})")
+        return patched
+
+    entry, _ = await verbs.writer.update(
+        call.kind, call.route.namespace, call.route.name, make, call.context(options), subresource=subresource
+    )
+    return verbs.answer(call, entry)
+
+
+def _parse(media: str, data: bytes) -> Any:
+    expected, goes_into = (list, "[]handlers.jsonPatchOp") if media == JSON_PATCH else (dict, "map[string]interface {}")
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as fault:
+        raise BadRequest(f"error decoding patch: {fault}") from None
+    if not isinstance(document, expected):
+        raise BadRequest(
+            f"error decoding patch: json: cannot unmarshal {go_kind(document)} into Go value of type {goes_into}"
+        )
+    return document
+
+
+def _patched(media: str, call: "Call", old: Object, document: Any) -> Object:
+    from cluster.machinery import json_patch, merge_patch, strategic_merge
+
+    if media == JSON_PATCH:
+        patched = json_patch.apply(old, document)
+    elif media == MERGE:
+        patched = merge_patch.apply(old, document)
+    else:
+        from cluster.api.schema import schemas
+
+        resource = call.kind.resource
+        patched = strategic_merge.apply(schemas().shape(resource.api_version, resource.kind), old, document)
+    if not isinstance(patched, dict):
+        raise BadRequest(f"the patch makes a {go_kind(patched)} of the object")
+    return patched
+
+
+def _unusable(patched: Object, fault: BadRequest) -> ApiError:
+    """A patch whose result is no object of its kind."""
+    shown = orjson.dumps({k: patched[k] for k in sorted(patched)}).decode()
+    why = fault.message.split(": ", 1)[-1]
+    quoted = orjson.dumps(shown).decode()
+    message = f"Invalid value: {quoted}: {why}"
+    return invalid("", "", "", [("FieldValueInvalid", message, "patch")])
+
+
+async def _apply(verbs: "Verbs", call: "Call", data: bytes, subresource: str) -> web.Response:
+    options = write_options.check_patch(call.route, apply=True)
+    kind, route = call.kind, call.route
+    resource = kind.resource
+    try:
+        applied, duplicates = decode_yaml(data)
+    except ValueError as fault:
+        raise BadRequest(f"error decoding YAML: {fault}") from None
+    if not isinstance(applied, dict):
+        why = f"json: cannot unmarshal {go_kind(applied)} into Go value of type map[string]interface {{}}"
+        raise BadRequest(f"error decoding YAML: {why}")
+    faults = rules.normalize(resource, applied)
+    verbs.strictness(resource.kind, resource.version, options, [*faults, *duplicates], call)
+    context = call.context(options)
+    context.track_fields = False
+    force = bool(options.get("force"))
+
+    def merge(live: Object | None) -> Object:
+        merged: Object = rules.managed_fields.apply(
+            resource, live, copy_object(applied), context.field_manager, force, subresource
+        )
+        return merged
+
+    async def make(old: Object) -> Object:
+        return merge(old)
+
+    try:
+        entry, _ = await verbs.writer.update(kind, route.namespace, route.name, make, context, subresource=subresource)
+        return verbs.answer(call, entry)
+    except NotFound:
+        if subresource:
+            raise
+    if (applied.get("metadata") or {}).get("uid"):
+        raise BadRequest("uid mismatch: the provided object specified uid, and no existing object was found")
+    obj = merge(None)
+    obj.setdefault("metadata", {})["name"] = route.name
+    entry = await verbs.writer.create(kind, route.namespace, obj, context)
+    return verbs.answer(call, entry, 201)
+

@@ -1,0 +1,144 @@
+"""
+One request from the socket to the answer: who asks, for what, whether they may, and then the verb.
+"""
+
+import logging
+import time
+from typing import Protocol
+
+from aiohttp import web
+
+from cluster.apiserver import responses, subresources
+from cluster.apiserver.authorization import refusal
+from cluster.apiserver.impersonation import impersonated
+from cluster.apiserver.metrics import RequestMetrics
+from cluster.apiserver.registry.registry import Registry
+from cluster.apiserver.requests import Attributes, Authorizer, UserInfo
+from cluster.apiserver.router import Route, route, segments_are_safe
+from cluster.apiserver.verbs import Call, Verbs
+from cluster.machinery.decode import too_large
+from cluster.machinery.status_errors import ApiError, BadRequest, TooManyRequests
+
+log = logging.getLogger(__name__)
+
+_LONG_RUNNING = frozenset({"log", "exec", "attach", "portforward", "proxy"})
+_READS = frozenset({"get", "list", "watch"})
+
+
+class Authenticate(Protocol):
+    async def __call__(self, request: web.BaseRequest) -> UserInfo:
+        """Raises Unauthorized."""
+
+
+class ApiServer:
+    """The aiohttp handler. `pages` serve what is no API resource."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        verbs: Verbs,
+        authenticate: Authenticate,
+        authorizer: Authorizer,
+        pages: "Pages",
+        reviews: "Reviews",
+        metrics: RequestMetrics,
+        max_reads: int,
+        max_writes: int,
+    ) -> None:
+        self._registry = registry
+        self._verbs = verbs
+        self._authenticate = authenticate
+        self._authorizer = authorizer
+        self._pages = pages
+        self._reviews = reviews
+        self._limits = {True: max_reads, False: max_writes}
+        self._running = {True: 0, False: 0}
+        self.metrics = metrics
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        began = time.perf_counter()
+        found: Route | None = None
+        try:
+            found = route(request.method, request.rel_url.raw_path, request.rel_url.raw_query_string)
+            response = await self._serve(request, found)
+        except ApiError as fault:
+            response = responses.error(fault)
+        except web.HTTPRequestEntityTooLarge:
+            response = responses.error(too_large())
+        except (ConnectionResetError, web.HTTPException):
+            raise
+        except Exception as fault:
+            response = responses.error(responses.as_api_error(fault))
+        if found is not None:
+            self.metrics.count(found, response.status, time.perf_counter() - began)
+        return response
+
+    async def _serve(self, request: web.BaseRequest, found: Route) -> web.StreamResponse:
+        user = await self._user(request)
+        attributes = Attributes(
+            user=user,
+            verb=found.verb,
+            group=found.group,
+            version=found.version,
+            resource=found.resource,
+            subresource=found.subresource,
+            namespace=found.namespace,
+            name=found.name or _name_in_selector(found),
+            path=found.path,
+            label_selector=found.query.get("labelSelector", ""),
+            field_selector=found.query.get("fieldSelector", ""),
+        )
+        decision = await self._authorizer.authorize(attributes)
+        if not decision.allowed:
+            raise refusal(attributes, decision.reason)
+        if not found.resource:
+            return await self._pages.serve(request, found, user)
+        if not segments_are_safe(found):
+            raise BadRequest(f"the path {found.path!r} holds a name that no object can have")
+        if found.verb == "watch" or found.subresource in _LONG_RUNNING:
+            return await self._resource(request, found, user)
+        read = found.verb in _READS
+        if self._running[read] >= self._limits[read]:
+            raise TooManyRequests("too many requests, please try again later", retry_after=1)
+        self._running[read] += 1
+        try:
+            return await self._resource(request, found, user)
+        finally:
+            self._running[read] -= 1
+
+    async def _user(self, request: web.BaseRequest) -> UserInfo:
+        user = await self._authenticate(request)
+        return await impersonated(user, request.headers, self._authorizer)
+
+    async def _resource(self, request: web.BaseRequest, found: Route, user: UserInfo) -> web.StreamResponse:
+        kind = self._registry.find(found.group, found.version, found.resource)
+        if kind is None:
+            special = await self._reviews.serve(request, found, user)
+            return special if special is not None else responses.page_not_found()
+        call = Call(request, found, user, kind)
+        if found.namespace and not kind.resource.namespaced and found.resource != "namespaces":
+            return responses.page_not_found()
+        if kind.resource.namespaced and not found.namespace and (found.name or found.verb == "create"):
+            return responses.page_not_found()
+        if found.subresource:
+            return await subresources.serve(self._verbs, call)
+        return await self._verbs.serve(call)
+
+
+class Pages(Protocol):
+    async def serve(self, request: web.BaseRequest, found: Route, user: UserInfo) -> web.StreamResponse: ...
+
+
+class Reviews(Protocol):
+    async def serve(self, request: web.BaseRequest, found: Route, user: UserInfo) -> web.StreamResponse | None:
+        """None when it is none of the kinds that are answered but not stored."""
+
+
+def _name_in_selector(found: Route) -> str:
+    """A list or watch of one name counts as asking for that name."""
+    selector = found.query.get("fieldSelector", "")
+    if found.verb in ("list", "watch", "deletecollection") and selector.startswith("metadata.name="):
+        name = selector[len("metadata.name=") :].lstrip("=")
+        return "" if "," in name else name
+    return ""
