@@ -159,7 +159,7 @@ def _presence(field: MessageField | None, *, required: bool) -> str:
     return ALWAYS if is_struct and not special else NONZERO
 
 
-def _source() -> Path:
+def source() -> Path:
     found = importlib.util.find_spec("kubernetes_validate")
     if found is None or found.origin is None:
         raise SystemExit("build_schema needs the package kubernetes-validate: pip install 'hanse[operator]'")
@@ -170,7 +170,7 @@ def _source() -> Path:
 
 
 def main() -> None:
-    definitions = openapi_definitions(_source())
+    definitions = openapi_definitions(source())
     GENERATED.mkdir(exist_ok=True)
     for name, content in (("openapi.json", definitions), ("shapes.json", shapes(definitions))):
         target = GENERATED / name

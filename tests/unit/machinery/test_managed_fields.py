@@ -138,14 +138,7 @@ def test_client_that_forgets_or_breaks_ownership_does_not_change_it(garbage: Any
 
 
 def test_status_belongs_to_the_status_door_only() -> None:
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "p", "uid": "u"},
-        "spec": {"nodeName": "n"},
-        "status": {},
-    }
-    live = copy.deepcopy(pod)
+    live: dict[str, Any] = {"metadata": {"name": "p", "uid": "u"}, "spec": {"nodeName": "n"}, "status": {}}
     managed_fields.on_update(resources.PODS, None, live, "a", NOW)
     by_front, by_status = copy.deepcopy(live), copy.deepcopy(live)
     for obj in (by_front, by_status):
