@@ -94,7 +94,7 @@ def _patched(media: str, call: "Call", old: Object, document: Any) -> Object:
 def _unusable(patched: Object, fault: BadRequest) -> ApiError:
     """A patch whose result is no object of its kind."""
     shown = orjson.dumps({k: patched[k] for k in sorted(patched)}).decode()
-    why = fault.message.split(": ", 1)[-1]
+    why = getattr(fault, "cause", fault.message)
     quoted = orjson.dumps(shown).decode()
     message = f"Invalid value: {quoted}: {why}"
     return invalid("", "", "", [("FieldValueInvalid", message, "patch")])
@@ -111,16 +111,17 @@ async def _apply(verbs: "Verbs", call: "Call", data: bytes, subresource: str) ->
     if not isinstance(applied, dict):
         why = f"json: cannot unmarshal {go_kind(applied)} into Go value of type map[string]interface {{}}"
         raise BadRequest(f"error decoding YAML: {why}")
-    faults = rules.normalize(resource, applied)
-    verbs.strictness(resource.kind, resource.version, options, [*faults, *duplicates], call)
+    # Not normalized: what the server would fill in must not become the applier's. Unknown fields are refused by apply.
+    verbs.strictness(resource.kind, resource.version, options, duplicates, call)
     context = call.context(options)
     context.track_fields = False
     force = bool(options.get("force"))
 
     def merge(live: Object | None) -> Object:
         merged: Object = rules.managed_fields.apply(
-            resource, live, copy_object(applied), context.field_manager, force, subresource
+            resource, live, applied, context.field_manager, force, now_text(), subresource
         )
+        rules.normalize(resource, merged)
         return merged
 
     async def make(old: Object) -> Object:

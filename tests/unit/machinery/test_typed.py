@@ -130,7 +130,7 @@ def test_unknown_fields_are_dropped_and_named() -> None:
 
 
 def test_empty_values_and_nulls_are_dropped_unless_they_mean_something() -> None:
-    obj = {
+    obj: dict[str, Any] = {
         "metadata": {"name": "d", "labels": {}, "annotations": None, "generateName": ""},
         "spec": {
             "replicas": 0,
