@@ -12,6 +12,7 @@ from aiohttp import web
 
 from cluster.apiserver import write_options
 from cluster.apiserver.registry import rules
+from cluster.apiserver.registry.generic import now_text
 from cluster.machinery.decode import decode_yaml, go_kind, media_type
 from cluster.machinery.objects import Object, copy_object
 from cluster.machinery.status_errors import ApiError, BadRequest, NotFound, UnsupportedMediaType, invalid
