@@ -18,7 +18,7 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -54,7 +54,7 @@ class Headers(Protocol):
 
     def getall(self, key: str, default: list[str], /) -> list[str]: ...
 
-    def keys(self) -> Sequence[str]: ...
+    def keys(self) -> Iterable[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
