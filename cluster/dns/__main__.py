@@ -33,9 +33,7 @@ def parse_flags(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--cluster-domain", default=contract.CLUSTER_DOMAIN)
     parser.add_argument("--service-cidr", default=contract.SERVICE_CIDR)
     parser.add_argument("--cluster-cidr", default=contract.POD_CIDR, help="pods: they may ask for any name")
-    parser.add_argument(
-        "--interface", default="hanse-dns0", help="gets the bind address; empty: none is made"
-    )
+    parser.add_argument("--interface", default="hanse-dns0", help="gets the bind address; empty: none is made")
     parser.add_argument("--forward", type=Path, default=Path("/etc/resolv.conf"), help="resolvers for other names")
     parser.add_argument("--healthz-bind-address", type=address_and_port, default=("127.0.0.1", 8181))
     parser.add_argument("--metrics-bind-address", type=address_and_port, default=("127.0.0.1", 9153))

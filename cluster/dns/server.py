@@ -132,7 +132,7 @@ class Responder:
             send(reply_message(query, *found, room=room))
 
     async def _chase(self, prefix: Answer, query: Query) -> Answer:
-        """The answer with the addresses behind a CNAME that leads out of the cluster: stub resolvers do not follow it."""
+        """The answer with what is behind a CNAME out of the cluster: stub resolvers do not follow one."""
         target = prefix.answers[-1].rdata
         found = await self._forwarder.resolve(target + query.question[-4:])
         if found is None:

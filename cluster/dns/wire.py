@@ -313,7 +313,7 @@ def txt_rdata(text: str) -> bytes:
 
 
 def soa_rdata(primary: bytes, contact: bytes, *, serial: int, minimum: int) -> bytes:
-    """`minimum`: seconds that a negative answer may be kept. Refresh, retry and expire are for secondaries; none exist."""
+    """`minimum`: seconds that a negative answer may be kept. The other times are for secondaries."""
     return primary + contact + struct.pack("!IIIII", serial, 7200, 1800, 86400, minimum)
 
 

@@ -144,7 +144,7 @@ class Zone:
         return Answer(name, Rcode.NOERROR, answers + found, (), self._glue(found, qtype))
 
     def _rrsets(self, name: bytes) -> dict[int, list[bytes]] | None:
-        """Types and data at a name, of all its owners; None: no such name (something below it may exist all the same)."""
+        """Types and data at a name, of all its owners; None: no such name, though there may be names below it."""
         held = self._names.get(name)
         if held is None:
             return self._pod(name)
