@@ -40,11 +40,15 @@ def validate_create(resource: Resource, obj: Object) -> list[FieldError]:
     return errors + (check(obj) if check else [])
 
 
-def validate_update(resource: Resource, new: Object, old: Object) -> list[FieldError]:
-    """Faults of the new state of an object: what may not change, and what may never be."""
+def validate_update(resource: Resource, new: Object, old: Object, subresource: str = "") -> list[FieldError]:
+    """
+    Faults of the new state of an object: what may not change, and what may never be.
+
+    `subresource` names the door the write came through: some let other fields change than the object itself does.
+    """
     errors = validate_metadata_update(mapping(new, "metadata"), mapping(old, "metadata"))
     key = (resource.group, resource.kind)
-    update = _UPDATE.get(key)
+    update = _SUBRESOURCE_UPDATE.get((*key, subresource)) or _UPDATE.get(key)
     if update is not None:
         return errors + update(new, old)
     check = _CREATE.get(key)
@@ -171,4 +175,9 @@ _UPDATE: Mapping[tuple[str, str], _UpdateCheck] = {
     (_STORAGE, "VolumeAttachment"): persistent_volumes.validate_volume_attachment_update,
     ("resource.k8s.io", "ResourceClaim"): control.validate_immutable_spec,
     ("resource.k8s.io", "ResourceClaimTemplate"): control.validate_immutable_spec,
+}
+
+_SUBRESOURCE_UPDATE: Mapping[tuple[str, str, str], _UpdateCheck] = {
+    ("", "Pod", "ephemeralcontainers"): pods.validate_ephemeral_update,
+    ("", "Pod", "resize"): pods.validate_resize,
 }

@@ -98,3 +98,38 @@ def _take(target: Object, source: Object, key: str) -> None:
 
 def _without_nulls(spec: Object) -> Object:
     return {key: value for key, value in spec.items() if value not in (None, [], {}, "")}
+
+
+def validate_ephemeral_update(new: Object, old: Object) -> Errors:
+    """Ephemeral containers are added, one request after another; they neither change nor go."""
+    before, after = (listed(mapping(pod, "spec"), "ephemeralContainers") for pod in (old, new))
+    by_name = {text(container, "name"): container for container in after}
+    errors = validate_pod_spec("spec", mapping(new, "spec"))
+    for container in before:
+        found = by_name.get(text(container, "name"))
+        if found is None:
+            detail = f"existing ephemeral containers {field_errors.quoted(text(container, 'name'))} may not be removed\n"
+            errors.append(field_errors.forbidden("spec.ephemeralContainers", detail))
+        elif found != container:
+            detail = f"existing ephemeral containers {field_errors.quoted(text(container, 'name'))} may not be changed\n"
+            errors.append(field_errors.forbidden("spec.ephemeralContainers", detail))
+    return errors
+
+
+def validate_resize(new: Object, old: Object) -> Errors:
+    """Only what containers ask for and may use changes, and what that makes of the pod's quality stays."""
+    errors = validate_pod_spec("spec", mapping(new, "spec"))
+    new_spec, old_spec = copy_object(mapping(new, "spec")), mapping(old, "spec")
+    if mapping(old, "status").get("phase") in ("Failed", "Succeeded"):
+        return [field_errors.forbidden("spec", "Pod is not resizable")]
+    for key in ("containers", "initContainers"):
+        after, before = listed(new_spec, key), listed(old_spec, key)
+        if len(after) == len(before):
+            for container, was in zip(after, before, strict=True):
+                _take(container, was, "resources")
+                _take(container, was, "resizePolicy")
+    _take(new_spec, old_spec, "resources")
+    if _without_nulls(new_spec) != _without_nulls(old_spec):
+        detail = "only cpu and memory resources are mutable"
+        errors.append(field_errors.forbidden("spec", detail))
+    return errors
