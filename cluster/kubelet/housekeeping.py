@@ -2,6 +2,7 @@
 Keeps the host's disk from filling: rotates container logs, drops old images when the disk is nearly full.
 """
 
+import asyncio
 import logging
 import shutil
 import time
@@ -22,11 +23,11 @@ async def rotate_logs(runtime: ContainerRuntime, containers: Iterable[Container]
         if run.state is not ContainerState.RUNNING or not _is_over(path, settings.log_max_size):
             continue
         aside = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
-        path.rename(aside)
+        await asyncio.to_thread(path.rename, aside)
         try:
             await runtime.reopen_log(run.id)
         except RuntimeFault as fault:
-            aside.rename(path)
+            await asyncio.to_thread(aside.rename, path)
             log.warning("log of container %s is not rotated: %s", run.id, fault)
             continue
         for old in old_logs(path)[: -(settings.log_max_files - 1) or None]:

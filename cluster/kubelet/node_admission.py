@@ -83,8 +83,8 @@ def _holds(expression: Object, values: Mapping[str, str]) -> bool:
             return value is None
         case "Gt" | "Lt":
             try:
-                left, right = int(value or ""), int(wanted[0])
-            except (ValueError, IndexError):
+                left, right = int(value or ""), int(str(next(iter(wanted), "")))
+            except ValueError:
                 return False
             return left > right if expression["operator"] == "Gt" else left < right
         case _:

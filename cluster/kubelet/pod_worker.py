@@ -132,12 +132,15 @@ class PodWorker:
 
     # --- the loop ------------------------------------------------------------------------------------------
 
+    def is_done(self) -> bool:
+        return self.done
+
     async def run(self) -> None:
         try:
-            while not self.done:
+            while not self.is_done():
                 self._wake.clear()
                 wait = await self._turn()
-                if self.done:
+                if self.is_done():
                     return
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):

@@ -139,7 +139,7 @@ class Volumes:
             await asyncio.to_thread(check_host_path, host["path"], host.get("type") or "")
             return Volume(Path(host["path"]), bool(source.get("readOnly")))
         if local := spec.get("local"):
-            if not Path(local["path"]).exists():
+            if not await asyncio.to_thread(Path(local["path"]).exists):
                 raise VolumeFault(f'path "{local["path"]}" does not exist')
             return Volume(Path(local["path"]), bool(source.get("readOnly")))
         raise VolumeFault(f"PersistentVolume {bound} is neither hostPath nor local: this node has no driver for it")
@@ -199,6 +199,8 @@ def check_host_path(path: str, kind: str) -> None:
         case "FileOrCreate":
             if not target.exists():
                 target.touch(mode=0o644)
+        case _:
+            pass
     tests = {
         "Directory": (stat.S_ISDIR, "directory"), "DirectoryOrCreate": (stat.S_ISDIR, "directory"),
         "File": (stat.S_ISREG, "file"), "FileOrCreate": (stat.S_ISREG, "file"),
