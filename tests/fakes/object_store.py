@@ -47,19 +47,19 @@ class FakeObjects:
         return self._versions.get(resource.qualified, 0)
 
     async def get_current(self, resource: Resource, namespace: str, name: str) -> Object | None:
-        key = (resource.qualified, namespace, name)
-        return self.late.get(key) or self._objects.get(key)
+        return self._stored(resource, namespace, name)
 
     async def create(self, resource: Resource, obj: Object) -> Object:
         namespace, name = key_of(obj)
-        if await self.get_current(resource, namespace, name) is not None:
+        # Looked up and stored without a pause between, as a transaction would.
+        if self._stored(resource, namespace, name) is not None:
             raise already_exists(resource.group, resource.plural, name)
         self.writes.append(("create", f"{resource.qualified}/{name}"))
         return self._store(resource, copy_object(obj))
 
     async def update(self, resource: Resource, obj: Object, subresource: str = "") -> Object:
         namespace, name = key_of(obj)
-        present = await self.get_current(resource, namespace, name)
+        present = self._stored(resource, namespace, name)
         if present is None:
             raise not_found(resource.group, resource.plural, name)
         wanted = obj["metadata"].get("resourceVersion")
@@ -67,6 +67,10 @@ class FakeObjects:
             raise conflict(resource.group, resource.plural, name, "the object has been modified")
         self.writes.append(("update", f"{resource.qualified}/{name}"))
         return self._store(resource, copy_object(obj))
+
+    def _stored(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        key = (resource.qualified, namespace, name)
+        return self.late.get(key) or self._objects.get(key)
 
     def _store(self, resource: Resource, obj: Object) -> Object:
         self._revision += 1
