@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from cluster.apiserver import health, security, serving_certificate, start_up
+from cluster.apiserver.admission.chain import build_admission
 from cluster.apiserver.lists import Lister
 from cluster.apiserver.metrics import RequestMetrics
 from cluster.apiserver.options import Options
@@ -54,15 +55,26 @@ class Apiserver:
         self.watcher = Watcher(self.cache, self.lister)
         self.verbs = Verbs(self.writer, self.lister, self.watcher)
         self.security = security.build(options, self.registry)
+        self.writer.admission = build_admission(
+            options.enable_admission_plugins,
+            options.disable_admission_plugins,
+            self.registry,
+            self.registry,
+            authorizer=self.security.authorizer,
+        )
         self.booted = asyncio.Event()
         self.stopping = False
         self.port = 0
         """The port in use; differs from the option when that is 0."""
         self.serving = serving_certificate.serving_files(options, start_up.service_address(options))
 
+    @property
+    def advertised(self) -> str:
+        return f"{start_up.advertise_address(self.options)}:{self.port or self.options.secure_port}"
+
     def _handler(self) -> ApiServer:
         metrics = RequestMetrics()
-        pages = PageServer(health.Health(self._checks()), metrics, self.security.token_pages)
+        pages = PageServer(health.Health(self._checks()), metrics, self.security.token_pages, self.advertised)
         return ApiServer(
             registry=self.registry,
             verbs=self.verbs,

@@ -52,7 +52,7 @@ def negotiate(accept: str, *, transforms: bool = True, available: str = _AVAILAB
             and media != "application/yaml"
         ):
             return View(shape, version)
-    raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {available}")
+    raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {available}", details={})
 
 
 def _clauses(accept: str) -> list[tuple[str, dict[str, str]]]:

@@ -2,7 +2,6 @@
 What is no API resource: version, health, metrics, discovery, OpenAPI, and the keys of service account tokens.
 """
 
-import importlib
 import json
 import platform
 from collections.abc import Mapping
@@ -35,7 +34,11 @@ VERSION: Mapping[str, Any] = {
 
 
 class PageServer:
-    def __init__(self, health: Health, metrics: RequestMetrics, token_pages: Mapping[str, bytes]) -> None:
+    def __init__(
+        self, health: Health, metrics: RequestMetrics, token_pages: Mapping[str, bytes], advertised: str
+    ) -> None:
+        self._advertised = advertised
+        """host:port that discovery tells clients."""
         self._health = health
         self._metrics = metrics
         self._token_pages = token_pages
@@ -64,12 +67,14 @@ class PageServer:
         return responses.page_not_found()
 
     def _discovery(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
-        discovery = importlib.import_module("cluster.apiserver.discovery")
-        found = discovery.serve(path, request.headers.get("Accept", ""), resources.ALL)
-        return _page(request, found)
+        # Both are needed by few requests after start-up; their tables shall not delay it.
+        from cluster.apiserver import discovery
+
+        return _page(request, discovery.serve(path, request.headers.get("Accept", ""), resources.ALL, self._advertised))
 
     def _openapi(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
-        openapi = importlib.import_module("cluster.apiserver.openapi")
+        from cluster.apiserver import openapi
+
         return _page(request, openapi.serve(path, request.headers.get("Accept", ""), resources.ALL))
 
 

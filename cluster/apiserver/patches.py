@@ -13,6 +13,7 @@ from aiohttp import web
 from cluster.apiserver import write_options
 from cluster.apiserver.registry import rules
 from cluster.apiserver.registry.generic import now_text
+from cluster.apiserver.registry.generic import now_text
 from cluster.machinery.decode import decode_yaml, go_kind, media_type
 from cluster.machinery.objects import Object, copy_object
 from cluster.machinery.status_errors import ApiError, BadRequest, NotFound, UnsupportedMediaType, invalid
@@ -83,10 +84,7 @@ def _patched(media: str, call: "Call", old: Object, document: Any) -> Object:
     elif media == MERGE:
         patched = merge_patch.apply(old, document)
     else:
-        from cluster.api.schema import schemas
-
-        resource = call.kind.resource
-        patched = strategic_merge.apply(schemas().shape(resource.api_version, resource.kind), old, document)
+        patched = strategic_merge.apply(call.kind.resource, old, document)
     if not isinstance(patched, dict):
         raise BadRequest(f"the patch makes a {go_kind(patched)} of the object")
     return patched

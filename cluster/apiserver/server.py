@@ -4,6 +4,7 @@ One request from the socket to the answer: who asks, for what, whether they may,
 
 import logging
 import time
+from dataclasses import replace
 from typing import Protocol
 
 from aiohttp import web
@@ -116,9 +117,11 @@ class ApiServer:
         if kind is None:
             special = await self._reviews.serve(request, found, user)
             return special if special is not None else responses.page_not_found()
+        if found.namespace and not kind.resource.namespaced:
+            if found.resource != "namespaces":
+                return responses.page_not_found()
+            found = replace(found, namespace="")
         call = Call(request, found, user, kind)
-        if found.namespace and not kind.resource.namespaced and found.resource != "namespaces":
-            return responses.page_not_found()
         if kind.resource.namespaced and not found.namespace and (found.name or found.verb == "create"):
             return responses.page_not_found()
         if found.subresource:

@@ -3,17 +3,16 @@ What the apiserver writes for itself once the store can be read, and takes back 
 """
 
 import ipaddress
+import json
+import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.api import resources
+from cluster.apiserver.bootstrap import BootstrapSettings, ensure_bootstrap_objects
 from cluster.apiserver.options import Options
-from cluster.machinery.status_errors import AlreadyExists
 
 if TYPE_CHECKING:
     from cluster.apiserver.app import Apiserver
-
-_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-
 
 def service_address(options: Options) -> str:
     """First address of the service network: where the Service default/kubernetes is."""
@@ -21,15 +20,39 @@ def service_address(options: Options) -> str:
     return str(network.network_address + 1)
 
 
+def advertise_address(options: Options) -> str:
+    """The address under which others reach this server: the flag's, or that of the default route."""
+    for address in (options.advertise_address, options.bind_address):
+        if address and address not in ("0.0.0.0", "::"):  # noqa: S104
+            return address
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a datagram socket sends nothing; it only chooses the source address.
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+def _bootstrap_settings(options: Options) -> BootstrapSettings:
+    request_header: dict[str, str] = {}
+    if options.requestheader_client_ca_file:
+        request_header = {
+            "requestheader-client-ca-file": Path(options.requestheader_client_ca_file).read_text(),
+            "requestheader-allowed-names": json.dumps(options.requestheader_allowed_names),
+            "requestheader-username-headers": json.dumps(options.requestheader_username_headers),
+            "requestheader-group-headers": json.dumps(options.requestheader_group_headers),
+            "requestheader-extra-headers-prefix": json.dumps(options.requestheader_extra_headers_prefix),
+        }
+    return BootstrapSettings(
+        service_cidrs=tuple(options.service_cluster_ip_range.split(",")),
+        client_ca=Path(options.client_ca_file).read_text() if options.client_ca_file else "",
+        request_header=request_header or None,
+    )
+
+
 async def run(server: "Apiserver") -> None:
-    for name in _NAMESPACES:
-        if server.registry.get(resources.NAMESPACES, "", name) is None:
-            try:
-                await server.registry.create(
-                    resources.NAMESPACES, {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}}
-                )
-            except AlreadyExists:
-                continue
+    await ensure_bootstrap_objects(server.registry, server.registry, _bootstrap_settings(server.options))
     server.booted.set()
 
 

@@ -52,7 +52,7 @@ def _row(kind: Kind, entry: Entry, view: View, include: str, now: datetime) -> b
     return b'{"cells":%s,"object":%s}' % (cells, shown)
 
 
-def _table(meta: bytes, view: View, columns: list[dict[str, Any]], rows: list[bytes]) -> bytes:
+def _table(meta: bytes, view: View, columns: list[dict[str, Any]] | None, rows: list[bytes]) -> bytes:
     return b'{"kind":"Table","apiVersion":"meta.k8s.io/%s","metadata":%s,"columnDefinitions":%s,"rows":[%s]}' % (
         view.version.encode(),
         meta,
@@ -68,7 +68,7 @@ def one(kind: Kind, entry: Entry, view: View, include: str = "", *, headers: boo
     if view.shape == PARTIAL:
         return _partial(entry, view.version)
     meta = b'{"resourceVersion":"%d"}' % entry.revision
-    columns = printers.columns(kind.resource) if headers else []
+    columns = printers.columns(kind.resource) if headers else None
     return _table(meta, view, columns, [_row(kind, entry, view, include, datetime.now(UTC))])
 
 
@@ -105,5 +105,5 @@ def bookmark(kind: Kind, revision: int, view: View, *, initial_end: bool = False
     else:
         shown = {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{view.version}", "metadata": metadata}
         row = orjson.dumps({"cells": [], "object": shown})
-        return _table(orjson.dumps({"resourceVersion": str(revision)}), view, [], [row])
+        return _table(orjson.dumps({"resourceVersion": str(revision)}), view, None, [row])
     return orjson.dumps({"kind": name, "apiVersion": api_version, "metadata": metadata})

@@ -60,7 +60,9 @@ class Entry:
         first = orjson.loads(head + b"}")
         self.kind: str = first["kind"]
         self.api_version: str = first["apiVersion"]
-        self.item = b'{"metadata":{"resourceVersion":"%d",' % revision + tail
+        # Revision 0 stands for what was never stored, a dry run's answer: it has no resourceVersion.
+        spliced = b'"resourceVersion":"%d",' % revision if revision else b""
+        self.item = b'{"metadata":{' + spliced + tail
         metadata = _decode_header(self.item).metadata
         self.name = metadata.name
         self.namespace = metadata.namespace

@@ -18,7 +18,7 @@ _STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 
 _LABEL_NAMED = {("", "namespaces")}
 _SERVICE_NAMED = {("", "services")}
-_SEGMENT_NAMED = {"rbac.authorization.k8s.io"}
+_SEGMENT_NAMED = {"rbac.authorization.k8s.io", "apiregistration.k8s.io"}
 _ANY_NAMED = {("certificates.k8s.io", "certificatesigningrequests")}
 
 

@@ -25,11 +25,63 @@ class Returned(Strategy):
     returns_deleted = True
 
 
+class ReturnedGenerational(Generational):
+    returns_deleted = True
+
+
+class DaemonSetStrategy(Generational):
+    """Keeps the template's generation in an annotation, as clients of the first version saw it."""
+
+    _ANNOTATION = "deprecated.daemonset.template.generation"
+
+    def reset_for_create(self, obj: Object) -> None:
+        super().reset_for_create(obj)
+        self._mark(obj, 1)
+
+    def reset_for_update(self, new: Object, old: Object, subresource: str) -> None:
+        super().reset_for_update(new, old, subresource)
+        before = ((old["metadata"].get("annotations") or {}).get(self._ANNOTATION)) or "0"
+        changed = (new.get("spec") or {}).get("template") != (old.get("spec") or {}).get("template")
+        number = int(before) if before.isdigit() else 0
+        self._mark(new, number + 1 if changed and not subresource else number)
+
+    def _mark(self, obj: Object, generation: int) -> None:
+        annotations = obj["metadata"].get("annotations") or {}
+        obj["metadata"]["annotations"] = {**annotations, self._ANNOTATION: str(generation)}
+
+
+class JobStrategy(Generational):
+    """Makes a selector of its own unless the user insists on one."""
+
+    default_propagation = "Orphan"
+
+    def prepare_for_create(self, obj: Object) -> None:
+        super().prepare_for_create(obj)
+        spec = obj.setdefault("spec", {})
+        if spec.get("manualSelector"):
+            return
+        uid, name = obj["metadata"]["uid"], obj["metadata"].get("name", "")
+        selector = spec.setdefault("selector", {})
+        selector.setdefault("matchLabels", {})["batch.kubernetes.io/controller-uid"] = uid
+        metadata = spec.setdefault("template", {}).setdefault("metadata", {})
+        labels = metadata["labels"] = dict(metadata.get("labels") or {})
+        for prefix in ("batch.kubernetes.io/", ""):
+            labels[f"{prefix}controller-uid"] = uid
+            labels[f"{prefix}job-name"] = name
+
+
+class SliceStrategy(Generational):
+    def content(self, obj: Object) -> object:
+        return {k: obj.get(k) or None for k in ("endpoints", "ports", "addressType")}
+
+
 class NamespaceStrategy(Strategy):
     """Lives on while spec.finalizers names anybody."""
 
     def reset_for_create(self, obj: Object) -> None:
         obj["status"] = {"phase": "Active"}
+
+    def prepare_for_create(self, obj: Object) -> None:
         spec = obj.setdefault("spec", {})
         finalizers = spec.setdefault("finalizers", [])
         if "kubernetes" not in finalizers:
@@ -158,6 +210,10 @@ _OWN: dict[str, type[Strategy]] = {
     "replicationcontrollers": LegacyController,
     "serviceaccounts": Returned,
     "resourcequotas": Returned,
+    "podtemplates": ReturnedGenerational,
+    "daemonsets.apps": DaemonSetStrategy,
+    "jobs.batch": JobStrategy,
+    "endpointslices.discovery.k8s.io": SliceStrategy,
 }
 
 

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from cluster.api.resources import Resource
-from cluster.machinery.objects import Object
+from cluster.apiserver.registry import rules
+from cluster.machinery.objects import Object, copy_object
 
 Undo = Callable[[], Awaitable[None]]
 
@@ -41,7 +42,11 @@ class Strategy:
     def reset_for_create(self, obj: Object) -> None:
         """Drop what a creator may not set; runs before ownership of fields is recorded."""
         if self.has_status:
-            obj.pop("status", None)
+            zero = rules.zero_status(self.resource)
+            if zero is None:
+                obj.pop("status", None)
+            else:
+                obj["status"] = copy_object(zero)
 
     def prepare_for_create(self, obj: Object) -> None:
         if self.generation:
