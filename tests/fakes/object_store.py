@@ -54,7 +54,7 @@ class FakeObjects:
         # Looked up and stored without a pause between, as a transaction would.
         if self._stored(resource, namespace, name) is not None:
             raise already_exists(resource.group, resource.plural, name)
-        self.writes.append(("create", f"{resource.qualified}/{name}"))
+        self.writes.append(("create", f"{resource.qualified}/{key_of(obj)}"))
         return self._store(resource, copy_object(obj))
 
     async def update(self, resource: Resource, obj: Object, subresource: str = "") -> Object:
@@ -65,7 +65,7 @@ class FakeObjects:
         wanted = obj["metadata"].get("resourceVersion")
         if wanted and wanted != present["metadata"]["resourceVersion"]:
             raise conflict(resource.group, resource.plural, name, "the object has been modified")
-        self.writes.append(("update", f"{resource.qualified}/{name}"))
+        self.writes.append(("update", f"{resource.qualified}/{key_of(obj)}"))
         return self._store(resource, copy_object(obj))
 
     def _stored(self, resource: Resource, namespace: str, name: str) -> Object | None:
