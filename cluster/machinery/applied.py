@@ -78,7 +78,7 @@ def _check_list(shape: Shape, value: Any, path: str, faults: list[str]) -> None:
                     f"{quoted(missing[0])} (and doesn't have default value)"
                 )
                 continue
-            shown = next(field_sets.paths({key: field_sets.leaf()}))
+            shown = next(field_sets.paths({key: {}}))
             if key in seen:
                 faults.append(f"{path}: duplicate entries for key {shown}")
             seen.add(key)

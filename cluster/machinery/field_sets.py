@@ -1,8 +1,9 @@
 """
 Sets of field paths, as FieldsV1 writes them, and which paths an object has or two objects differ in.
 
-A set is a tree of dicts: `f:name` for a field, `k:{...}` for an item of a keyed list, `v:...` for one of a set. A path
-is a member when its node has the key `.`; on the wire a node that is only a member is written `{}`.
+A set is a tree of dicts, the same in memory as on the wire: `f:name` for a field, `k:{...}` for an item of a keyed
+list, `v:...` for one of a set. A path is a member when its node is empty or has the key `.`. Sets are never changed
+in place: their parts are shared.
 Source: structured-merge-diff, fieldpath and typed (the algorithm; what is a member when follows it exactly).
 """
 
@@ -16,44 +17,53 @@ from cluster.machinery.objects import Object
 from cluster.machinery.shapes import ANY, Shape
 
 FieldSet = dict[str, Any]
+Node = dict[str, Any] | None
+"""What is below one path element; None when nothing is."""
 MEMBER = "."
+_LEAF: FieldSet = {}
 _MISSING: Any = object()
 
 
-def leaf() -> FieldSet:
-    """A node that is a member and has nothing below."""
-    return {MEMBER: {}}
-
-
 def parse(fields: Any) -> FieldSet:
-    """From FieldsV1. Raises ValueError for anything that is none."""
+    """FieldsV1 that came from outside. Raises ValueError for anything that is none."""
     if not isinstance(fields, dict):
         raise ValueError(f"FieldsV1 must be an object, not {type(fields).__name__}")
-    found: FieldSet = {}
     for key, below in fields.items():
-        if key == MEMBER:
-            found[MEMBER] = {}
-        elif key[:2] in ("f:", "k:", "v:", "i:"):
-            found[key] = parse(below) if below else leaf()
-        else:
+        if key != MEMBER and key[:2] not in ("f:", "k:", "v:", "i:"):
             raise ValueError(f"missing colon or unknown type in path element {key!r}")
-    return found
+        if below:
+            parse(below)
+        elif below != {}:
+            raise ValueError(f"FieldsV1 must be an object, not {type(below).__name__}")
+    return fields
 
 
 def encode(fields: FieldSet) -> Object:
-    """To FieldsV1, sorted."""
-    return {
-        key: {} if key == MEMBER or (len(below) == 1 and MEMBER in below) else encode(below)
-        for key, below in sorted(fields.items())
-    }
+    """A sorted copy, for `managedFields`."""
+    return {key: encode(fields[key]) if fields[key] else {} for key in sorted(fields)}
+
+
+def is_member(node: FieldSet) -> bool:
+    return not node or MEMBER in node
+
+
+def _as_member(node: FieldSet) -> FieldSet:
+    return node if is_member(node) else {MEMBER: {}, **node}
 
 
 def union(left: FieldSet, right: FieldSet) -> FieldSet:
     if not left or not right:
         return left or right
     both = dict(left)
-    for key, below in right.items():
-        both[key] = union(both[key], below) if key in both else below
+    for key, node in right.items():
+        if key == MEMBER:
+            both[MEMBER] = {}
+        elif key in both:
+            mine = both[key]
+            merged = union(mine, node) if mine and node else mine or node
+            both[key] = _as_member(merged) if is_member(mine) or is_member(node) else merged
+        else:
+            both[key] = node
     return both
 
 
@@ -62,44 +72,64 @@ def difference(left: FieldSet, right: FieldSet) -> FieldSet:
     if not right:
         return left
     found: FieldSet = {}
-    for key, below in left.items():
-        if key not in right:
-            found[key] = below
-        elif key != MEMBER and (rest := difference(below, right[key])):
+    for key, node in left.items():
+        if key == MEMBER:
+            continue
+        other = right.get(key)
+        if other is None:
+            found[key] = node
+            continue
+        rest = _rebuilt(difference(node, other) if node else {}, member=is_member(node) and not is_member(other))
+        if rest is not None:
             found[key] = rest
     return found
 
 
+def _rebuilt(below: FieldSet, *, member: bool) -> Node:
+    """A node from what is left below it."""
+    bare = {key: node for key, node in below.items() if key != MEMBER} if MEMBER in below else below
+    if not bare:
+        return {} if member else None
+    return {MEMBER: {}, **bare} if member else bare
+
+
 def without_prefixes(fields: FieldSet, prefixes: FieldSet) -> FieldSet:
     """Less every path that is or is below a member of `prefixes`."""
+    if not prefixes:
+        return fields
     found: FieldSet = {}
-    for key, below in fields.items():
+    for key, node in fields.items():
         other = prefixes.get(key) if key != MEMBER else None
         if other is None:
-            found[key] = below
-        elif MEMBER not in other and (rest := without_prefixes(below, other)):
-            found[key] = rest
+            found[key] = node
+        elif not is_member(other):
+            rest = _rebuilt(without_prefixes(node, other) if node else {}, member=is_member(node))
+            if rest is not None:
+                found[key] = rest
     return found
 
 
 def intersection(left: FieldSet, right: FieldSet) -> FieldSet:
     found: FieldSet = {}
-    for key, below in left.items():
-        if key == MEMBER:
-            if MEMBER in right:
-                found[MEMBER] = {}
-        elif key in right and (rest := intersection(below, right[key])):
+    for key, node in left.items():
+        other = right.get(key)
+        if key == MEMBER or other is None:
+            continue
+        rest = _rebuilt(intersection(node, other), member=is_member(node) and is_member(other))
+        if rest is not None:
             found[key] = rest
     return found
 
 
 def paths(fields: FieldSet, prefix: str = "") -> Iterator[str]:
     """Every member as upstream's errors write it: `.spec.containers[name="c"].image`."""
-    for key, below in sorted(fields.items()):
+    for key, node in sorted(fields.items()):
         if key == MEMBER:
-            yield prefix
-        else:
-            yield from paths(below, prefix + _shown(key))
+            continue
+        shown = prefix + _shown(key)
+        if is_member(node):
+            yield shown
+        yield from paths(node, shown)
 
 
 def _shown(key: str) -> str:
@@ -147,9 +177,9 @@ def items_by_key(shape: Shape, items: list[Any]) -> dict[str, Any]:
 
 def is_granular(shape: Shape, value: Any) -> bool:
     """True when parts of the value are owned one by one."""
-    if isinstance(value, dict):
+    if type(value) is dict:
         return not shape.atomic and shape.kind in ("object", "map", "any")
-    return isinstance(value, list) and shape.kind == "list" and not shape.atomic
+    return type(value) is list and shape.kind == "list" and not shape.atomic
 
 
 def is_struct_field(shape: Shape, key: str) -> bool:
@@ -179,13 +209,12 @@ def field_set(shape: Shape, value: Any) -> FieldSet:
     for key, child in members(value, shape):
         below = descend(shape, key)
         if not is_granular(below, child):
-            found[key] = leaf()
+            found[key] = _LEAF
             continue
         node = field_set(below, child)
-        empty_map = isinstance(child, dict) and not child
-        if empty_map or not key.startswith("f:") or not is_struct_field(shape, key):
-            node = {**node, MEMBER: {}}
-        if node:
+        if not is_struct_field(shape, key):
+            found[key] = {MEMBER: {}, **node} if node else _LEAF
+        elif node or isinstance(child, dict):
             found[key] = node
     return found
 
@@ -204,53 +233,70 @@ class Comparison(NamedTuple):
 def compare(shape: Shape, old: Object, new: Object) -> Comparison:
     """Paths in which `new` differs from `old`."""
     result = Comparison({}, {}, {})
-    _compare(shape, old, new, result)
+    if old != new:
+        _compare_members(shape, old, new, result)
     return result
 
 
-def _compare(shape: Shape, old: Any, new: Any, node: Comparison) -> None:
-    if old is not _MISSING and new is not _MISSING and old == new and type(old) is type(new):
+def _compare_members(shape: Shape, old: Any, new: Any, result: Comparison) -> None:
+    """What differs below two granular values (or nulls) goes into `result`, by path element."""
+    before = dict(members(old, shape)) if old else {}
+    after = dict(members(new, shape)) if new else {}
+    for key, value in after.items():
+        previous = before.get(key, _MISSING)
+        if previous is _MISSING:
+            result.added[key] = _everything(descend(shape, key), value)
+        elif previous != value or type(previous) is not type(value):
+            _compare_changed(descend(shape, key), key, previous, value, result)
+    for key, value in before.items():
+        if key not in after:
+            result.removed[key] = _everything(descend(shape, key), value)
+
+
+def _compare_changed(shape: Shape, key: str, old: Any, new: Any, result: Comparison) -> None:
+    """One path element that both have, with different values."""
+    granular = [value for value in (old, new) if value is not None]
+    if not any(granular) or not all(is_granular(shape, value) for value in granular):
+        result.modified[key] = _LEAF
         return
-    present = [value for value in (old, new) if value is not _MISSING and value is not None]
-    if not present or not all(is_granular(shape, value) for value in present) or not any(present):
-        _compare_leaf(old, new, node)
-        return
-    before, after = (dict(members(value, shape)) if value else {} for value in (_or_none(old), _or_none(new)))
-    for key in dict.fromkeys((*before, *after)):
-        below = Comparison({}, {}, {})
-        _compare(descend(shape, key), before.get(key, _MISSING), after.get(key, _MISSING), below)
-        for mine, theirs in zip(node, below, strict=True):
-            if theirs:
-                mine[key] = theirs
-    if old is _MISSING:
-        node.added[MEMBER] = {}
-    elif new is _MISSING:
-        node.removed[MEMBER] = {}
+    below = Comparison({}, {}, {})
+    _compare_members(shape, old, new, below)
+    for mine, theirs in zip(result, below, strict=True):
+        if theirs:
+            mine[key] = theirs
 
 
-def _or_none(value: Any) -> Any:
-    return None if value is _MISSING else value
-
-
-def _compare_leaf(old: Any, new: Any, node: Comparison) -> None:
-    if old is _MISSING:
-        if new is not _MISSING:
-            node.added[MEMBER] = {}
-    elif new is _MISSING:
-        node.removed[MEMBER] = {}
+def _everything(shape: Shape, value: Any) -> FieldSet:
+    """The node of a value that is new or gone as a whole: it and all that it consists of."""
+    if not value or not is_granular(shape, value):
+        return _LEAF
+    node: FieldSet = {MEMBER: {}}
+    if type(value) is list:
+        element = shape.element
+        for key, item in items_by_key(shape, value).items():
+            node[key] = _everything(element, item)
+    elif shape.kind == "object":
+        fields = shape.fields
+        for name, child in value.items():
+            field = fields.get(name)
+            plain = type(child) is str or field is None
+            node[f"f:{name}"] = _LEAF if plain and field is not None else _everything(shape.child(name), child)
     else:
-        node.modified[MEMBER] = {}
+        element = shape.element if shape.kind == "map" else ANY
+        for name, child in value.items():
+            node[f"f:{name}"] = _everything(element, child)
+    return node
 
 
 def with_named_fields(shape: Shape, fields: FieldSet) -> FieldSet:
     """The same set with every declared field on the way to a member as a member itself."""
     found: FieldSet = {}
-    for key, below in fields.items():
-        if key == MEMBER:
-            found[MEMBER] = {}
+    for key, node in fields.items():
+        if key == MEMBER or not node:
+            found[key] = node
             continue
-        node = with_named_fields(descend(shape, key), below)
-        found[key] = {**node, MEMBER: {}} if MEMBER not in node and is_struct_field(shape, key) else node
+        named = with_named_fields(descend(shape, key), node)
+        found[key] = _as_member(named) if is_struct_field(shape, key) else named
     return found
 
 
@@ -263,7 +309,7 @@ def remove(shape: Shape, value: Any, fields: FieldSet) -> Any:
         node = fields.get(key)
         if node is None:
             kept.append((key, child))
-        elif MEMBER not in node:
+        elif not is_member(node):
             rest = remove(descend(shape, key), child, node)
             if rest is not None or child is None:
                 kept.append((key, rest))

@@ -17,7 +17,7 @@ from cluster.machinery.applied import require_typed
 from cluster.machinery.field_errors import quoted
 from cluster.machinery.field_sets import FieldSet
 from cluster.machinery.objects import Object, copy_object
-from cluster.machinery.shapes import Shape, zero_object
+from cluster.machinery.shapes import Shape
 from cluster.machinery.status_errors import BadRequest, Conflict
 from cluster.machinery.typed_merge import merge
 
@@ -149,9 +149,9 @@ def on_update(
     """
     metadata = new.setdefault("metadata", {})
     entries = _entries_for_update(old, metadata.pop("managedFields", None), subresource)
-    if not entries and old is not None:
+    if old is not None and not entries:
         return  # it was never tracked, or the client has just reset it
-    before = old if old is not None else zero_object(resource.shape)
+    before = old if old is not None else resource.shape.zero
     updated = _updated(resource, before, new, entries, manager, now, subresource)
     if updated:
         metadata["managedFields"] = encode_entries(_capped(updated))
@@ -262,7 +262,7 @@ def apply(
     require_typed(resource, applied)
     entries = _live_entries(((live or {}).get("metadata") or {}).get("managedFields"))
     if live is not None and not entries:
-        entries = _updated(resource, zero_object(resource.shape), live, [], BEFORE_FIRST_APPLY, now, subresource)
+        entries = _updated(resource, resource.shape.zero, live, [], BEFORE_FIRST_APPLY, now, subresource)
     base = _without_entries(live) if live is not None else {}
     config = _without_entries(applied)
     try:

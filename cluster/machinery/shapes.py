@@ -52,8 +52,20 @@ class Shape:
     """One type. `kind` is object, map, list, any, or a scalar: string, integer, number, boolean, time, quantity …"""
 
     __slots__ = (
-        "_always", "_element", "_fields", "_resolve", "_schema", "atomic", "defaults", "go", "keys", "kind", "lenient",
-        "list_type", "preserves",
+        "_always",
+        "_element",
+        "_fields",
+        "_resolve",
+        "_schema",
+        "_zero",
+        "atomic",
+        "defaults",
+        "go",
+        "keys",
+        "kind",
+        "lenient",
+        "list_type",
+        "preserves",
     )  # fmt: skip
 
     def __init__(self, schema: Mapping[str, Any], resolve: Resolve) -> None:
@@ -62,6 +74,7 @@ class Shape:
         self._fields: dict[str, Field] | None = None
         self._element: Shape | None = None
         self._always: tuple[tuple[str, Field], ...] | None = None
+        self._zero: Object | None = None
         self.kind = _kind(schema)
         self.go: str = schema.get("x-go", "")
         """`v1.PodSpec`, `int32`."""
@@ -123,6 +136,13 @@ class Shape:
         if self._always is None:
             self._always = tuple((name, field) for name, field in self.fields.items() if field.presence == ALWAYS)
         return self._always
+
+    @property
+    def zero(self) -> Object:
+        """What Go's zero value of the struct is in JSON. Shared: not to be changed."""
+        if self._zero is None:
+            self._zero = zero_object(self)
+        return self._zero
 
     def child(self, name: str) -> "Shape":
         """The shape of what is under this key of an object or map."""
