@@ -18,7 +18,8 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from cluster.client.health_server import Allow, HealthServer, nobody, server_context, serving
+from cluster.client.delegated_auth import DelegatedAuth
+from cluster.client.health_server import HealthServer, server_context, serving
 from cluster.client.leader_election import ElectionSettings, LeaderElector, LeadershipLost
 from cluster.client.metrics import Gauge
 from cluster.client.rest import ApiClient
@@ -151,13 +152,8 @@ async def _run(options: argparse.Namespace, name: str, lead: Callable[[ApiClient
 def _serving(options: argparse.Namespace, client: ApiClient) -> contextlib.AbstractAsyncContextManager[int | None]:
     if not options.secure_port:
         return contextlib.nullcontext(None)
-    server = HealthServer({"ping": lambda: True}, allow=_delegated(client, options.client_ca_file))
+    server = HealthServer({"ping": lambda: True}, allow=DelegatedAuth(client).allow)
     if options.tls_cert_file is None:
         return serving(server, host="127.0.0.1", port=options.secure_port, context=None)
     context = server_context(options.tls_cert_file, options.tls_private_key_file, options.client_ca_file)
     return serving(server, host=options.bind_address, port=options.secure_port, context=context)
-
-
-def _delegated(client: ApiClient, client_ca_file: Path | None) -> Allow:
-    """The apiserver decides who may read metrics."""
-    return nobody
