@@ -130,7 +130,7 @@ def network_policy_cells(obj: Object, now: datetime) -> list[Any]:
 
 
 def service_cidr_cells(obj: Object, now: datetime) -> list[Any]:
-    return [name_of(obj), ",".join(spec_of(obj).get("cidrs") or ())]
+    return [name_of(obj), ",".join(spec_of(obj).get("cidrs") or ()), _age(obj, now)]
 
 
 def ip_address_cells(obj: Object, now: datetime) -> list[Any]:

@@ -17,9 +17,9 @@ SEALED = {"metadata": {"name": "c", "namespace": "n"}, "data": {"k": "v"}, "immu
 
 def change(obj: Any, path: str, value: Any) -> None:
     *parents, last = path.split(".")
-    for key in parents:
-        obj = obj[int(key)] if isinstance(obj, list) else obj.setdefault(key, {})
-    key = int(last) if isinstance(obj, list) else last
+    for step in parents:
+        obj = obj[int(step)] if isinstance(obj, list) else obj.setdefault(step, {})
+    key: int | str = int(last) if isinstance(obj, list) else last
     if value is None:
         del obj[key]
     else:
