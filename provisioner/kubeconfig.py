@@ -95,7 +95,7 @@ def user_file() -> Path:
 
 
 def merge_into_file(path: Path, ours: Mapping[str, Any]) -> bool:
-    """Returns whether the file had to change. Raises ProvisionError when it cannot be understood; it is left alone then."""
+    """Returns whether the file had to change. Raises ProvisionError, and leaves it alone, when it is not understood."""
     existing = read(path)
     merged = merge(existing, ours)
     if merged == existing:

@@ -23,11 +23,14 @@ class SeveralHostsError(ProvisionError):
     def __init__(self, failures: Sequence[ProvisionError], hosts: int) -> None:
         super().__init__(
             f"{len(failures)} of {hosts} hosts failed",
-            why="; ".join(f"{error.host}: {error.what}: {error.why}" for error in failures),
+            why="; ".join(f"{error.host or 'all'}: {error.what}: {error.why}" for error in failures),
             next_step=" ".join(dict.fromkeys(error.next_step for error in failures)),
         )
         self.failures = tuple(failures)
         self.exit_code = max((error.exit_code for error in failures), default=1)
+
+    def __str__(self) -> str:
+        return "\n  ".join([f"{self.what}:", *(str(error) for error in self.failures)])
 
 
 async def for_each(

@@ -1,8 +1,8 @@
 """
 `provision cluster`: bring a cluster into being, or what differs back to what is wished. Read this file first.
 
-`observe` finds out, `plan.make_plan` says what is left, `apply` does it. A run that was killed anywhere is finished by the
-next one, because each phase asks what is there and not what was done.
+`observe` finds out, `plan.make_plan` says what is left, `apply_cluster` does it. A run that was killed anywhere is
+finished by the next one, because each phase asks what is there and not what was done.
 """
 
 import asyncio
@@ -212,7 +212,7 @@ async def _wait_answer(run: Run, url: str) -> str:
 
 
 def _write_own_kubeconfig(run: Run, server: str) -> None:
-    """`kubeconfig` for the user, `admin.conf` for us: the masters' own addresses, which work before the virtual one does."""
+    """`kubeconfig` for the user, `admin.conf` for us: with a master's own address, which works before the virtual one."""
     servers = run.spec.api_servers
     for path, first in ((run.home.kubeconfig, server), (run.home.path / "admin.conf", servers[0])):
         content = kubeconfig.to_bytes(kubeconfig.render(run.spec.name, first, servers, run.home.pki))

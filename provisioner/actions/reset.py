@@ -30,7 +30,7 @@ done
 
 
 async def destroy_cluster(run: Run) -> None:
-    """The caller holds the cluster's lock. Afterwards hosts, this machine and the user's kubeconfig know nothing of it."""
+    """The caller holds the cluster's lock. Afterwards hosts, this machine and the user's kubeconfig forgot it."""
     if run.spec.provider is Provider.STATIC:
         with run.progress.phase("Take everything off the hosts"):
             await _clean_hosts(run)

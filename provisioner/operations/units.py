@@ -37,10 +37,16 @@ async def _systemctl(transport: Transport, verb: str, units: Sequence[str]) -> N
     )
     raise ProvisionError(
         f"cannot {verb} {', '.join(named)}",
-        why=" / ".join(line for line in log.stdout.strip().splitlines() if line) or result.stderr.strip(),
+        why=_last_words(log.stdout) or result.stderr.strip(),
         next_step=f"Read `journalctl -u {named[0]}` on the host, correct the cause, then run again.",
         host=transport.host,
     )
+
+
+def _last_words(log: str) -> str:
+    """What the services said themselves; systemd's own lines tell nothing new."""
+    lines = [line.strip() for line in log.splitlines() if line.strip() and ".service" not in line]
+    return " / ".join(lines[-3:])
 
 
 def _services(units: Sequence[str]) -> list[str]:

@@ -1,8 +1,10 @@
 """Start apiserver, controller manager and scheduler on the masters; wait until each apiserver says that it is ready."""
 
+from collections.abc import Sequence
+
 from inventory.model import HostSpec, Role
 from provisioner.facts.host_facts import CONTROL_PLANE_UNITS
-from provisioner.operations.api_probe import operator_tls, wait_ready
+from provisioner.operations.api_probe import operator_tls, readiness, wait_ready
 from provisioner.operations.units import restart_units, start_units
 from provisioner.phase_runner import for_each
 from provisioner.phases.run import Run
@@ -18,14 +20,25 @@ async def start_control_plane(run: Run) -> None:
         units = units_to_start(host, run.facts_of(host), CONTROL_PLANE_UNITS)
         if units:
             await start_units(run.transport(host), units)
+        stale = units_to_restart(host, run.facts_of(host), CONTROL_PLANE_UNITS)
+        if stale and await readiness(_url(host), tls):
+            # It serves nobody, so waiting for its turn would wait for what the restart cures.
+            await restart(host, stale)
+        else:
+            await wait_ready(_url(host), tls, host.name)
+
+    async def restart(host: HostSpec, units: Sequence[str]) -> None:
+        run.progress.line(f"restart {', '.join(units)}", host.name)
+        restarted.add(host.name)
+        await restart_units(run.transport(host), units)
         await wait_ready(_url(host), tls, host.name)
 
+    restarted: set[str] = set()
     await for_each(masters, start)
     for host in masters:
-        if units := units_to_restart(host, run.facts_of(host), CONTROL_PLANE_UNITS):
-            run.progress.line(f"restart {', '.join(units)}", host.name)
-            await restart_units(run.transport(host), units)
-            await wait_ready(_url(host), tls, host.name)
+        stale = units_to_restart(host, run.facts_of(host), CONTROL_PLANE_UNITS)
+        if stale and host.name not in restarted:
+            await restart(host, stale)
 
 
 def _url(host: HostSpec) -> str:
