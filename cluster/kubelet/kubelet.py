@@ -105,7 +105,10 @@ class Kubelet:
         """Pods are taken only by a node that is in the API: admission needs its labels."""
         await self.registration.registered.wait()
         await services.wait_synced()
-        await pods.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(pods.run(), name="pod informer")
+            await pods.wait_synced()
+            self.watch.poke()  # only now is it known what the runtime holds too much
 
     @property
     def knows_its_pods(self) -> bool:

@@ -53,9 +53,8 @@ def read_node_usage(rates: Rates) -> NodeUsage:
     times, memory = psutil.cpu_times(), psutil.virtual_memory()
     busy = int((times.user + times.system + times.nice + times.irq + times.softirq) * 1e9)
     used = memory.total - memory.available
-    return NodeUsage(
-        busy, rates.nanocores("", time.time_ns(), busy), used, memory.available, memory.total - memory.free
-    )
+    nanocores = rates.nanocores("", time.time_ns(), busy)
+    return NodeUsage(busy, nanocores, used, memory.available, memory.total - memory.free)
 
 
 def summary(

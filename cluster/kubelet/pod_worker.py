@@ -369,7 +369,7 @@ class PodWorker:
         ips = sandbox.ips if sandbox is not None and sandbox.ready else ()
         try:
             volumes = await self.node.volumes.set_up(self.pod, self._facts(ips), snapshot)
-        except VolumeFault as volume_fault:
+        except (VolumeFault, ApiError) as volume_fault:
             self._event("Warning", "FailedMount", str(volume_fault))
             raise PassFailed(str(volume_fault), SANDBOX_RETRY_SECONDS) from volume_fault
         spec = self._sandbox_spec(plan.sandbox_attempt)

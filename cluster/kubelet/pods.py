@@ -70,7 +70,7 @@ def restarts(pod: Object, container: PodContainer, exit_code: int) -> bool:
         return False
     policy = container.spec.get("restartPolicy") or restart_policy(pod)
     if container.kind is ContainerKind.INIT:
-        return exit_code != 0 and policy != "Never"
+        return bool(exit_code != 0 and policy != "Never")
     return bool(policy == "Always" or (policy == "OnFailure" and exit_code != 0))
 
 

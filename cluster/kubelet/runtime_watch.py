@@ -41,6 +41,10 @@ class RuntimeWatch:
         self._known: dict[str, PodState] = {}
         self._has_events = False
 
+    def poke(self) -> None:
+        """List soon."""
+        self._poked.set()
+
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen(), name="runtime events")

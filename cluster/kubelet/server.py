@@ -136,7 +136,7 @@ class KubeletServer:
         return await _stream(request, url, options)
 
     async def _attach(self, request: web.BaseRequest, parts: list[str]) -> web.StreamResponse:
-        worker, run = self._container(parts, running=True)
+        _, run = self._container(parts, running=True)
         options = _stream_options(request)
         url = await self._kubelet.runtime.attach_url(
             run.id, stdin=options.stdin, stdout=options.stdout,
@@ -271,7 +271,7 @@ def tls_context(kubelet: Kubelet) -> tuple[ssl.SSLContext, Path, Path]:
 
 async def _reload_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
     """Renewed files take effect without a restart."""
-    seen = cert.stat().st_mtime_ns
+    seen = (await asyncio.to_thread(cert.stat)).st_mtime_ns
     while True:
         await asyncio.sleep(CERTIFICATE_SECONDS)
         try:
