@@ -14,7 +14,7 @@ from cluster.client.metrics import Counter, Gauge, Histogram
 from cluster.kube_proxy.conntrack import Stale, forget_flows
 from cluster.kube_proxy.nftables import Nftables, NftablesError, table_exists
 from cluster.kube_proxy.rules import ProxySettings, compile_host_ports, compile_service
-from cluster.kube_proxy.services import Frontend, NodeContext, ProxiedService, read_service
+from cluster.kube_proxy.services import Backend, Frontend, NodeContext, ProxiedService, read_service
 from cluster.kube_proxy.table import ProxyTable
 from cluster.machinery.objects import Key, Object
 
@@ -150,7 +150,7 @@ def stale_flows(old: ProxiedService | None, new: ProxiedService | None) -> list[
     return stale
 
 
-def _udp(service: ProxiedService | None) -> dict[tuple[str, int], frozenset[tuple[str, int]]]:
+def _udp(service: ProxiedService | None) -> dict[tuple[str, int], frozenset[Backend]]:
     frontends: Iterable[Frontend] = service.frontends if service is not None else ()
     return {
         (f.address, f.port): frozenset((*f.backends, *f.inside_backends)) for f in frontends if f.protocol == "udp"

@@ -139,7 +139,7 @@ async def _is_ready(client: ApiClient) -> bool:
         async with asyncio.timeout(PROBE_TIMEOUT):
             await client.request("GET", "/readyz")
     except (ApiError, TimeoutError) as error:
-        log.info("the local apiserver is not ready: %s", error or "no answer")
+        log.info("the local apiserver is not ready: %r", error)
         return False
     return True
 

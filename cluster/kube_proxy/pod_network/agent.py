@@ -10,7 +10,7 @@ from pathlib import Path
 from cluster.client.metrics import Gauge
 from cluster.kube_proxy.pod_network import links
 from cluster.kube_proxy.pod_network.cni_configuration import configuration, write_configuration
-from cluster.kube_proxy.pod_network.plan import DEVICE, Mode, desired, peers_of, plan_changes, pod_cidr
+from cluster.kube_proxy.pod_network.plan import Mode, desired, peers_of, plan_changes, pod_cidr
 from cluster.machinery.objects import Object
 
 log = logging.getLogger(__name__)
@@ -31,17 +31,16 @@ class PodNetworkAgent:
         mode: Mode,
         node_name: str,
         node_address: str,
-        cluster_cidr: str,
         cni_directory: Path,
         nodes: Callable[[], list[Object]],
     ) -> None:
         self._mode = mode
         self._name = node_name
         self._address = node_address
-        self._cluster_cidr = cluster_cidr
         self._cni_directory = cni_directory
         self._nodes = nodes
         self._wake = asyncio.Event()
+        self._cni_ready = False
         self.ready = asyncio.Event()
         """Set once the CNI configuration is in place."""
 
@@ -67,8 +66,6 @@ class PodNetworkAgent:
             except TimeoutError:
                 continue
 
-    _cni_ready = False
-
     def reconcile(self) -> bool:
         """One look and one set of changes; tells whether anything was done. Raises PodNetworkError, OSError."""
         nodes = self._nodes()
@@ -79,7 +76,7 @@ class PodNetworkAgent:
             return False
         links.check_forwarding()
         if self._mode is Mode.VXLAN:
-            mtu = links.ensure_device(self._address, cidr, self._cluster_cidr)
+            mtu = links.ensure_device(self._address, cidr)
         else:
             mtu = links.parent_of(self._address)[1]
             links.remove_device()
@@ -88,9 +85,8 @@ class PodNetworkAgent:
         changes = plan_changes(self._mode, desired(self._mode, peers), links.observe(self._mode))
         links.apply(changes)
         if changes:
-            log.info(
-                "pod network: %s changes on %s for %s peers", len(changes.bridge) + len(changes.ip), DEVICE, len(peers)
-            )
+            count = len(changes.bridge) + len(changes.ip)
+            log.info("pod network: %s changes, %s peers, mode %s", count, len(peers), self._mode)
         written = write_configuration(self._cni_directory, configuration(cidr, mtu))
         if written:
             log.info("pods of this node get addresses of %s", cidr)

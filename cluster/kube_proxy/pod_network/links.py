@@ -66,7 +66,7 @@ def parent_of(address: str) -> tuple[str, int]:
     raise PodNetworkError(f"no interface has the node's address {address}. Correct --node-ip.")
 
 
-def ensure_device(address: str, cidr: str, cluster_cidr: str) -> int:
+def ensure_device(address: str, cidr: str) -> int:
     """
     Make the VXLAN device as it should be; returns its MTU. One that differs in what cannot be changed is made anew.
 
@@ -85,10 +85,8 @@ def ensure_device(address: str, cidr: str, cluster_cidr: str) -> int:
     if not fits:
         if link is not None:
             _run(["ip", "link", "del", DEVICE])
-        _run(
-            ["ip", "link", "add", DEVICE, "address", mac, "mtu", str(mtu), "type", "vxlan", "id", str(VNI)]
-            + ["local", address, "dev", parent, "dstport", str(PORT), "nolearning"]
-        )
+        vxlan = ["type", "vxlan", "id", str(VNI), "local", address, "dev", parent, "dstport", str(PORT), "nolearning"]
+        _run(["ip", "link", "add", DEVICE, "address", mac, "mtu", str(mtu), *vxlan])
     elif link is not None and link.get("mtu") != mtu:
         _run(["ip", "link", "set", DEVICE, "mtu", str(mtu)])
     held = [
