@@ -40,7 +40,7 @@ def parse(fields: Any) -> FieldSet:
 
 def encode(fields: FieldSet) -> Object:
     """A sorted copy, for `managedFields`."""
-    return {key: encode(fields[key]) if fields[key] else {} for key in sorted(fields)}
+    return {key: encode(node) if (node := fields[key]) else {} for key in sorted(fields)}
 
 
 def is_member(node: FieldSet) -> bool:
@@ -153,7 +153,7 @@ def item_key(shape: Shape, item: Any) -> str:
     if not isinstance(item, dict):
         raise ValueError("associative list with keys may not have non-map elements")
     found = {}
-    for name in sorted(shape.keys):
+    for name in shape.keys:
         value = item.get(name)
         if value is None:
             value = shape.defaults.get(name)
@@ -275,16 +275,11 @@ def _everything(shape: Shape, value: Any) -> FieldSet:
         element = shape.element
         for key, item in items_by_key(shape, value).items():
             node[key] = _everything(element, item)
-    elif shape.kind == "object":
-        fields = shape.fields
-        for name, child in value.items():
-            field = fields.get(name)
-            plain = type(child) is str or field is None
-            node[f"f:{name}"] = _LEAF if plain and field is not None else _everything(shape.child(name), child)
-    else:
-        element = shape.element if shape.kind == "map" else ANY
-        for name, child in value.items():
-            node[f"f:{name}"] = _everything(element, child)
+        return node
+    for name, child in value.items():
+        # Most are scalars, and a pod has two hundred: they are not worth a call each.
+        is_leaf = type(child) is not dict and type(child) is not list
+        node[f"f:{name}"] = _LEAF if is_leaf else _everything(shape.child(name), child)
     return node
 
 

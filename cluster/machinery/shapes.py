@@ -80,8 +80,8 @@ class Shape:
         """`v1.PodSpec`, `int32`."""
         self.list_type: str = schema.get("x-kubernetes-list-type", "atomic") if self.kind == "list" else ""
         """Of a list: atomic, set or map."""
-        self.keys: tuple[str, ...] = tuple(schema.get("x-kubernetes-list-map-keys", ()))
-        """Of a list that is a map: the fields that tell items apart."""
+        self.keys: tuple[str, ...] = tuple(sorted(schema.get("x-kubernetes-list-map-keys", ())))
+        """Of a list that is a map: the fields that tell items apart, sorted."""
         self.atomic = schema.get("x-kubernetes-map-type") == "atomic" or (
             self.kind == "list" and self.list_type == "atomic"
         )
