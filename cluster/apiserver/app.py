@@ -14,6 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
+from cluster.api import resources
 from cluster.apiserver import health, security, serving_certificate, start_up
 from cluster.apiserver.admission.chain import build_admission
 from cluster.apiserver.lists import Lister
@@ -22,6 +23,7 @@ from cluster.apiserver.options import Options
 from cluster.apiserver.pages import PageServer
 from cluster.apiserver.registry.generic import Writer
 from cluster.apiserver.registry.registry import Registry
+from cluster.apiserver.registry.services import Allocator, ServiceStrategy
 from cluster.apiserver.review_pages import ReviewServer
 from cluster.apiserver.server import ApiServer
 from cluster.apiserver.verbs import Verbs
@@ -62,6 +64,15 @@ class Apiserver:
             self.registry,
             authorizer=self.security.authorizer,
         )
+        services = self.registry.kind(resources.SERVICES).strategy
+        if isinstance(services, ServiceStrategy):
+            services.allocator = Allocator(
+                self.store,
+                self.registry.create,
+                self.registry.delete,
+                options.service_cluster_ip_range.split(",")[0],
+                options.service_node_port_range,
+            )
         self.booted = asyncio.Event()
         self.stopping = False
         self.port = 0

@@ -7,13 +7,18 @@ from aiohttp import web
 from cluster.api import resources
 from cluster.apiserver import responses, write_options
 from cluster.apiserver.registry import rules
+from cluster.apiserver.registry.generic import now_text
 from cluster.apiserver.requests import UserInfo
 from cluster.apiserver.reviews import REVIEWS, Reviews
 from cluster.apiserver.router import Route
+from cluster.apiserver.verbs import manager_of
 from cluster.machinery.decode import decode_body
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import MethodNotAllowed, not_found
 from cluster.store.etcd_client import EtcdClient, EtcdError
+
+
+_UNTRACKED = frozenset({"selfsubjectreviews", "selfsubjectrulesreviews"})
 
 
 class ReviewServer:
@@ -35,6 +40,9 @@ class ReviewServer:
         write_options.check_write(found, "CreateOptions")
         obj = decode_body(await request.read(), request.headers.get("Content-Type", ""), resource.kind).obj
         rules.normalize(resource, obj)
+        if resource.plural not in _UNTRACKED:
+            manager = manager_of(request.headers.get("User-Agent", ""))
+            rules.managed_fields.on_update(resource, None, obj, manager, now_text())
         answer = await self._reviews.handle_review(resource, obj, user, found.namespace)
         return responses.json(answer, 201)
 

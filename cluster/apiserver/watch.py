@@ -188,7 +188,8 @@ class Watcher:
                     stops.append(self._cache.subscribe_bookmarks(stream.bookmark))
                 await stream.done.wait()
         except TimeoutError:
-            if options.allow_bookmarks and not transport.is_closing():
+            long_enough = (options.timeout_seconds or MAX_SECONDS) > 10
+            if options.allow_bookmarks and long_enough and not transport.is_closing():
                 stream.bookmark(self._cache.revision)
         finally:
             self._streams.discard(stream)

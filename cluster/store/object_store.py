@@ -151,6 +151,26 @@ class ObjectStore:
             except RevisionConflictError as conflict:
                 current, fresh = conflict.current, True
 
+    async def reserve(self, place: str, name: str, owner: str) -> bool:
+        """Take a name for oneself; False when somebody else has it."""
+        key = object_key(place, "", name).encode()
+        answer = await self._client.txn([etcd.compare_mod(key, 0)], [etcd.put(key, owner.encode())])
+        return bool(answer.succeeded)
+
+    async def release(self, place: str, name: str) -> None:
+        await self._client.delete(object_key(place, "", name).encode())
+
+    async def keep(self, place: str, name: str, ttl: int) -> None:
+        """Say that somebody called `name` is alive; said again within `ttl` seconds, or forgotten."""
+        lease = await self._client.grant_lease(ttl)
+        await self._client.txn([], [etcd.put(object_key(place, "", name).encode(), b"", lease)])
+
+    async def names(self, place: str) -> list[str]:
+        """Who is reserved or alive."""
+        prefix = collection_prefix(place).encode()
+        answer = await self._client.range(prefix, etcd.range_end(prefix), keys_only=True)
+        return [kv.key[len(prefix) :].decode() for kv in answer.kvs]
+
     async def list_at(self, place: str, namespace: str, revision: int, after: str, limit: int) -> Page:
         """
         Objects as of `revision` (0: now), from the key behind `after` on, at most `limit` (0: all).

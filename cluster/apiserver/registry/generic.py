@@ -165,9 +165,10 @@ class Writer:
         """
         resource = kind.resource
         result: Entry | None = None
+        last: tuple[Object, Object] | None = None
 
         async def change(entry: Entry) -> Object:
-            nonlocal result
+            nonlocal result, last
             old = kind.decode(entry)
             new = await self._changed(kind, namespace, name, old, make, context, subresource, validate=validate)
             metadata = new["metadata"]
@@ -179,22 +180,27 @@ class Writer:
             if context.dry_run:
                 result = unstored(new, entry.revision)
                 return entry.decode()
+            last = new, old
             return kind.to_storage(new)
 
         while True:
             try:
                 known = kind.cache.get(namespace, name)
-                entry, _ = await self.store.update(kind.place, namespace, name, change, known=known, ttl=kind.ttl)
+                entry, written = await self.store.update(
+                    kind.place, namespace, name, change, known=known, ttl=kind.ttl
+                )
+                if written and last is not None:
+                    await kind.strategy.after_update(*last)
                 return result or entry, False
             except KeyMissingError:
                 raise not_found(resource.group, resource.plural, name) from None
-            except _FinishDelete as last:
+            except _FinishDelete as ending:
                 if context.dry_run:
-                    return unstored(last.obj, last.revision), False
+                    return unstored(ending.obj, ending.revision), False
                 with contextlib.suppress(RevisionConflictError):
-                    revision = await self.store.remove(kind.place, namespace, name, last.revision)
-                    await kind.strategy.after_delete(last.obj)
-                    return unstored(last.obj, revision), False
+                    revision = await self.store.remove(kind.place, namespace, name, ending.revision)
+                    await kind.strategy.after_delete(ending.obj)
+                    return unstored(ending.obj, revision), False
 
     async def _changed(
         self,
@@ -274,21 +280,12 @@ class Writer:
             try:
                 deletion.check_preconditions(kind.resource, old, options.get("preconditions") or {})
                 if self.admission is not None and context.admit:
-                    await self.admission.validate(
-                        AdmissionRequest(
-                            "DELETE",
-                            resource,
-                            "",
-                            namespace,
-                            name,
-                            None,
-                            old,
-                            context.user,
-                            context.dry_run,
-                            options,
-                            context.warnings,
-                        )  # fmt: skip
-                    )
+                    request = AdmissionRequest(
+                        "DELETE", resource, "", namespace, name, None, old,
+                        context.user, context.dry_run, options, context.warnings,
+                    )  # fmt: skip
+                    await self.admission.mutate(request)
+                    await self.admission.validate(request)
             except ApiError:
                 if fresh:
                     raise

@@ -5,6 +5,7 @@ Source: k8s.io/kubernetes, pkg/registry/*/strategy.go.
 """
 
 from cluster.api.resources import Resource
+from cluster.apiserver.registry.services import ServiceStrategy
 from cluster.apiserver.registry.strategy import DeletePlan, Strategy
 from cluster.machinery.objects import Object
 
@@ -27,6 +28,13 @@ class Returned(Strategy):
 
 class ReturnedGenerational(Generational):
     returns_deleted = True
+
+
+class DeploymentStrategy(Generational):
+    """Its annotations are passed on to its ReplicaSets, so they count."""
+
+    def content(self, obj: Object) -> object:
+        return obj.get("spec"), obj["metadata"].get("annotations") or {}
 
 
 class DaemonSetStrategy(Generational):
@@ -63,16 +71,17 @@ class JobStrategy(Generational):
         uid, name = obj["metadata"]["uid"], obj["metadata"].get("name", "")
         selector = spec.setdefault("selector", {})
         selector.setdefault("matchLabels", {})["batch.kubernetes.io/controller-uid"] = uid
-        metadata = spec.setdefault("template", {}).setdefault("metadata", {})
-        labels = metadata["labels"] = dict(metadata.get("labels") or {})
-        for prefix in ("batch.kubernetes.io/", ""):
-            labels[f"{prefix}controller-uid"] = uid
-            labels[f"{prefix}job-name"] = name
+        template = spec.setdefault("template", {}).setdefault("metadata", {})
+        for metadata in (template, obj["metadata"]):
+            labels = metadata["labels"] = dict(metadata.get("labels") or {})
+            for prefix in ("batch.kubernetes.io/", ""):
+                labels[f"{prefix}controller-uid"] = uid
+                labels[f"{prefix}job-name"] = name
 
 
 class SliceStrategy(Generational):
     def content(self, obj: Object) -> object:
-        return {k: obj.get(k) or None for k in ("endpoints", "ports", "addressType")}
+        return [obj.get(k) or None for k in ("endpoints", "ports", "addressType")], obj["metadata"].get("labels") or {}
 
 
 class NamespaceStrategy(Strategy):
@@ -212,6 +221,8 @@ _OWN: dict[str, type[Strategy]] = {
     "resourcequotas": Returned,
     "podtemplates": ReturnedGenerational,
     "daemonsets.apps": DaemonSetStrategy,
+    "deployments.apps": DeploymentStrategy,
+    "services": ServiceStrategy,
     "jobs.batch": JobStrategy,
     "endpointslices.discovery.k8s.io": SliceStrategy,
 }

@@ -90,6 +90,9 @@ class Strategy:
     async def begin_update(self, new: Object, old: Object, *, dry_run: bool) -> Undo | None:
         return None
 
+    async def after_update(self, new: Object, old: Object) -> None:
+        """Give back what the object no longer uses."""
+
     async def after_delete(self, obj: Object) -> None:
         """Give back what the object had reserved."""
 
