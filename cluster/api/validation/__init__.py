@@ -46,7 +46,7 @@ def validate_update(resource: Resource, new: Object, old: Object, subresource: s
 
     `subresource` names the door the write came through: some let other fields change than the object itself does.
     """
-    errors = validate_metadata_update(mapping(new, "metadata"), mapping(old, "metadata"))
+    errors = _metadata_update(new, old)
     key = (resource.group, resource.kind)
     update = _SUBRESOURCE_UPDATE.get((*key, subresource)) or _UPDATE.get(key)
     if update is not None:
@@ -57,7 +57,7 @@ def validate_update(resource: Resource, new: Object, old: Object, subresource: s
 
 def validate_status_update(resource: Resource, new: Object, old: Object) -> list[FieldError]:
     """Faults of a write to /status: metadata and counts, since the spec is kept as it is."""
-    errors = validate_metadata_update(mapping(new, "metadata"), mapping(old, "metadata"))
+    errors = _metadata_update(new, old)
     if resource.group in ("apps", "batch", "") and resource.kind in _COUNTED_STATUS:
         status = mapping(new, "status")
         errors += [
@@ -66,6 +66,12 @@ def validate_status_update(resource: Resource, new: Object, old: Object) -> list
             for error in not_negative(f"status.{field}", status.get(field))
         ]
     return errors
+
+
+def _metadata_update(new: Object, old: Object) -> list[FieldError]:
+    """Upstream looks at metadata twice, once for all kinds and once for this one, and clients see both as causes."""
+    after, before = mapping(new, "metadata"), mapping(old, "metadata")
+    return validate_metadata_update(after, before) + validate_metadata_update(after, before, kind_rules=True)
 
 
 def _pod_template(obj: Object) -> list[FieldError]:

@@ -127,8 +127,13 @@ def _check_kubernetes_finalizers(finalizers: Sequence[str], path: str) -> Errors
     ]
 
 
-def validate_metadata_update(new: Object, old: Object, path: str = "metadata") -> Errors:
-    """What may never change, and that nobody adds a finalizer to an object that is being deleted."""
+def validate_metadata_update(new: Object, old: Object, *, kind_rules: bool = False) -> Errors:
+    """
+    What may never change, and that nobody adds a finalizer to an object that is being deleted.
+
+    `kind_rules` adds what built-in kinds demand beyond that: finalizers with a domain.
+    """
+    path = "metadata"
     errors = _check_added_finalizers(new, old, f"{path}.finalizers")
     old_generation, new_generation = old.get("generation") or 0, new.get("generation") or 0
     if new_generation < old_generation:
@@ -138,7 +143,9 @@ def validate_metadata_update(new: Object, old: Object, path: str = "metadata") -
     errors += validate_labels(mapping(new, "labels"), f"{path}.labels")
     errors += validate_annotations(mapping(new, "annotations"), f"{path}.annotations")
     errors += _check_owners(listed(new, "ownerReferences"), f"{path}.ownerReferences")
-    return errors + _check_kubernetes_finalizers(listed(new, "finalizers"), f"{path}.finalizers")
+    if kind_rules:
+        errors += _check_kubernetes_finalizers(listed(new, "finalizers"), f"{path}.finalizers")
+    return errors
 
 
 def _unchanged(path: str, new: Any, old: Any) -> Errors:

@@ -106,12 +106,11 @@ def validate_ephemeral_update(new: Object, old: Object) -> Errors:
     by_name = {text(container, "name"): container for container in after}
     errors = validate_pod_spec("spec", mapping(new, "spec"))
     for container in before:
-        found = by_name.get(text(container, "name"))
-        if found is None:
-            detail = f"existing ephemeral containers {field_errors.quoted(text(container, 'name'))} may not be removed\n"
-            errors.append(field_errors.forbidden("spec.ephemeralContainers", detail))
-        elif found != container:
-            detail = f"existing ephemeral containers {field_errors.quoted(text(container, 'name'))} may not be changed\n"
+        name = text(container, "name")
+        found = by_name.get(name)
+        if found != container:
+            change = "removed" if found is None else "changed"
+            detail = f"existing ephemeral containers {field_errors.quoted(name)} may not be {change}\n"
             errors.append(field_errors.forbidden("spec.ephemeralContainers", detail))
     return errors
 
