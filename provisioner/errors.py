@@ -17,7 +17,7 @@ class ProvisionError(Exception):
 
     def __str__(self) -> str:
         where = f"{self.host}: " if self.host else ""
-        return f"{where}{self.what}: {self.why}. {self.next_step}"
+        return f"{where}{self.what}: {self.why.rstrip('.')}. {self.next_step}"
 
 
 class InventoryError(ProvisionError):

@@ -1,4 +1,4 @@
-"""`provision status`: machines, etcd, apiservers, nodes, certificates. Reads only; a dead host is shown, not waited for."""
+"""`provision status`: machines, etcd, apiservers, nodes, certificates. Reads only; a dead host is shown at once."""
 
 import asyncio
 import datetime as dt
