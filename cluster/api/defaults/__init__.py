@@ -36,6 +36,7 @@ _CORE: Mapping[str, Callable[[Object], None]] = {
     "Namespace": core.default_namespace,
     "Node": core.default_node,
     "Secret": core.default_secret,
+    "Event": core.default_event,
     "LimitRange": core.default_limit_range,
     "ResourceQuota": core.default_resource_quota,
     "PersistentVolume": core.default_persistent_volume,
@@ -44,6 +45,7 @@ _CORE: Mapping[str, Callable[[Object], None]] = {
 
 _BY_KIND: Mapping[tuple[str, str, str], Callable[[Object], None]] = {
     **{("", "v1", kind): default for kind, default in _CORE.items()},
+    ("events.k8s.io", "v1", "Event"): core.default_new_event,
     ("authentication.k8s.io", "v1", "TokenRequest"): core.default_token_request,
     ("apps", "v1", "Deployment"): workloads.default_deployment,
     ("apps", "v1", "ReplicaSet"): workloads.default_replica_set,

@@ -80,6 +80,20 @@ def default_secret(secret: Object) -> None:
             data[key] = base64.b64encode(str(value).encode()).decode()
 
 
+def default_event(event: Object) -> None:
+    """Times that are not known are written as null: upstream's are no pointers."""
+    for key in ("firstTimestamp", "lastTimestamp", "eventTime"):
+        event.setdefault(key, None)
+    fill_pointer(event, "reportingComponent", "")
+    fill_pointer(event, "reportingInstance", "")
+
+
+def default_new_event(event: Object) -> None:
+    """The same in events.k8s.io, whose old times are kept for old readers."""
+    for key in ("deprecatedFirstTimestamp", "deprecatedLastTimestamp", "eventTime"):
+        event.setdefault(key, None)
+
+
 def default_limit_range(limit_range: Object) -> None:
     for item in items(child(limit_range, "spec"), "limits"):
         if item.get("type") == "Container":

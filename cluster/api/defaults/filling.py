@@ -38,6 +38,13 @@ def items(obj: Object, key: str) -> Iterator[Object]:
             yield item
 
 
+def default_condition_times(status: Object, *keys: str) -> None:
+    """Times of conditions are always written, unknown ones as null."""
+    for condition in items(status, "conditions"):
+        for key in keys:
+            condition.setdefault(key, None)
+
+
 def mappings(obj: Object, *keys: str) -> Iterator[Object]:
     """Those of the fields that hold a mapping."""
     for key in keys:

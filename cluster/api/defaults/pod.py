@@ -5,7 +5,7 @@ A few apply to pods alone and not to templates: host ports, requests taken from 
 """
 
 from cluster.api.defaults.containers import all_containers, default_container
-from cluster.api.defaults.filling import child, fill, fill_pointer, items
+from cluster.api.defaults.filling import child, default_condition_times, fill, fill_pointer, items
 from cluster.api.defaults.pod_resources import default_pod_level_resources, requests_from_limits
 from cluster.api.defaults.volumes import default_volumes
 from cluster.machinery.objects import Object
@@ -22,7 +22,7 @@ def default_pod(pod: Object) -> None:
     if spec.get("hostNetwork"):
         _default_host_ports(spec)
     default_pod_spec(spec)
-    child(pod, "status")
+    default_condition_times(child(pod, "status"), "lastProbeTime", "lastTransitionTime")
 
 
 def default_pod_template(template: Object) -> None:

@@ -1,7 +1,7 @@
 """Defaults of the workloads: apps, batch, and ReplicationController."""
 
 from cluster.api.defaults.claims import default_claim
-from cluster.api.defaults.filling import child, fill, fill_pointer, items, mappings
+from cluster.api.defaults.filling import child, default_condition_times, fill, fill_pointer, items, mappings
 from cluster.api.defaults.pod import default_pod_template
 from cluster.machinery.objects import Object
 
@@ -105,7 +105,7 @@ def default_job(job: Object) -> None:
     labels = spec["template"]["metadata"].get("labels")
     if labels and not child(job, "metadata").get("labels"):
         job["metadata"]["labels"] = dict(labels)
-    child(job, "status")
+    default_condition_times(child(job, "status"), "lastProbeTime", "lastTransitionTime")
 
 
 def default_cron_job(cron_job: Object) -> None:

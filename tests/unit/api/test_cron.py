@@ -1,5 +1,9 @@
+import zoneinfo
+from collections.abc import Iterator
+
 import pytest
 
+from cluster.api.validation.batch import validate_cron_job
 from cluster.api.validation.cron import CronError, check_schedule
 
 
@@ -29,3 +33,20 @@ def test_a_schedule_nobody_can_keep(schedule: str, fault: str) -> None:
     with pytest.raises(CronError) as raised:
         check_schedule(schedule)
     assert str(raised.value) == fault
+
+
+@pytest.fixture
+def host_without_zones() -> Iterator[None]:
+    before = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath(to=())
+    zoneinfo.ZoneInfo.clear_cache()
+    yield
+    zoneinfo.reset_tzpath(to=before)
+
+
+@pytest.mark.usefixtures("host_without_zones")
+def test_time_zones_are_known_on_a_host_that_has_none() -> None:
+    faults = [error.field for error in validate_cron_job({"spec": {"timeZone": "Europe/Hamburg"}})]
+    assert "spec.timeZone" in faults
+    faults = [error.field for error in validate_cron_job({"spec": {"timeZone": "Europe/Berlin"}})]
+    assert "spec.timeZone" not in faults
