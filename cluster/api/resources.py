@@ -10,7 +10,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.api import schema
 from cluster.machinery.shapes import Shape
 
 
@@ -57,6 +56,8 @@ class Resource:
     @property
     def shape(self) -> Shape:
         """Fields of its objects and how they merge."""
+        from cluster.api import schema  # 15 ms that only who asks shall pay: most services never do
+
         return schema.schemas().shape(self.api_version, self.kind)
 
     def subresource(self, name: str) -> Subresource | None:

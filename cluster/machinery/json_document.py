@@ -23,7 +23,7 @@ def load(data: bytes) -> tuple[Any, list[str]]:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as fault:
         raise ValueError(go_json.syntax_error(data) or str(fault)) from None
-    if data.count(b"{") + data.count(b"[") > DEPTH_LIMIT and _too_deep(value):
+    if data.count(b"{") + data.count(b"[") > DEPTH_LIMIT and is_too_deep(value):
         raise ValueError("exceeded max depth")
     return value, _duplicate_fields(data, value)
 
@@ -45,8 +45,8 @@ def go_kind(value: Any) -> str:
             return "null"
 
 
-def _too_deep(value: Any) -> bool:
-    """Level by level instead of recursively: the depth is what is in question."""
+def is_too_deep(value: Any) -> bool:
+    """Nested deeper than DEPTH_LIMIT? Level by level instead of recursively: the depth is what is in question."""
     level = [value]
     for _ in range(DEPTH_LIMIT + 1):
         below: list[Any] = []

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from cluster.machinery import json_document
 from cluster.machinery.json_document import go_kind
 from cluster.machinery.objects import Object, copy_object
 from cluster.machinery.status_errors import BadRequest, Invalid, RequestEntityTooLarge
@@ -40,6 +41,9 @@ def apply(doc: Object, ops: Any) -> Object:
                 if copied > COPY_LIMIT:
                     raise _Inapplicable
             _apply_one(patched, operation)
+        # The one patch that can nest deeper with every request; nobody may make an object that cannot be written.
+        if json_document.is_too_deep(patched):
+            raise _Inapplicable
     except _Inapplicable:
         raise Invalid("the server rejected our request due to an error in our request", details={}) from None
     result: Object = patched

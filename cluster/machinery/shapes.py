@@ -47,6 +47,13 @@ class Shaped(Protocol):
 
 Resolve = Callable[[str], "Shape"]
 
+# What an object inside another has besides its own fields.
+_EMBEDDED: Mapping[str, Any] = {
+    "apiVersion": {"type": "string"},
+    "kind": {"type": "string"},
+    "metadata": {"$ref": "meta.v1.ObjectMeta"},
+}
+
 
 class Shape:
     """One type. `kind` is object, map, list, any, or a scalar: string, integer, number, boolean, time, quantity …"""
@@ -97,7 +104,9 @@ class Shape:
     def fields(self) -> dict[str, Field]:
         """Of an object, and of what may be an object or something else; empty otherwise."""
         if self._fields is None:
-            properties = self._schema.get("properties", {})
+            properties = self._schema.get("properties") or {}
+            if self._schema.get("x-kubernetes-embedded-resource"):
+                properties = {**_EMBEDDED, **properties, "metadata": _EMBEDDED["metadata"]}
             self._fields = {name: self._field(schema) for name, schema in properties.items()}
         return self._fields
 
@@ -168,9 +177,9 @@ def _kind(schema: Mapping[str, Any]) -> str:
         return _SCALARS[declared]
     if declared == "array":
         return "list"
-    if "properties" in schema:
+    if "properties" in schema or schema.get("x-kubernetes-embedded-resource"):
         return "object"
-    if isinstance(schema.get("additionalProperties"), dict):
+    if schema.get("additionalProperties"):
         return "map"
     if declared == "object" and not schema.get("x-kubernetes-preserve-unknown-fields") and schema.get("x-lenient"):
         return "object"

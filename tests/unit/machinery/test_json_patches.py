@@ -140,3 +140,17 @@ def test_merge_patch_is_idempotent(doc: dict[str, Any], patch: dict[str, Any]) -
 def test_merge_patch_must_be_a_map(patch: object) -> None:
     with pytest.raises(ApiError, match=r"error decoding patch: json: cannot unmarshal .* into Go value of type map"):
         merge_patch.apply({}, patch)
+
+
+def test_patches_cannot_nest_an_object_without_end() -> None:
+    doc: dict[str, Any] = {}
+    nested: dict[str, Any] = {}
+    for _ in range(90):
+        nested = {"a": nested}
+    deepen = [{"op": "add", "path": "/x", "value": nested}, {"op": "move", "from": "/x", "path": "/a" + "/a" * 90}]
+
+    doc = json_patch.apply(doc, [{"op": "add", "path": "/a", "value": nested}])
+    doc = json_patch.apply(doc, deepen)
+    deeper = [deepen[0], {"op": "add", "path": "/x" + "/a" * 90, "value": doc}]
+    with pytest.raises(Invalid):
+        json_patch.apply(doc, deeper)

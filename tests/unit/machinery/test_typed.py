@@ -217,6 +217,12 @@ def test_custom_resource_keeps_wrong_types_for_validation_and_drops_unknown_fiel
                 "properties": {
                     "crew": {"type": "integer"},
                     "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                    "open": {"type": "object", "additionalProperties": True},
+                    "inner": {
+                        "type": "object",
+                        "x-kubernetes-embedded-resource": True,
+                        "properties": {"spec": {"type": "object"}},
+                    },
                     "masts": {"type": "array", "items": {"type": "object", "properties": {"n": {"type": "string"}}}},
                 },
             }
@@ -224,12 +230,29 @@ def test_custom_resource_keeps_wrong_types_for_validation_and_drops_unknown_fiel
     }
     schemas().add_custom("g.example.com/v1", "Ship", schema)
     try:
-        spec = {"crew": "many", "odd": 1, "free": {"any": [None]}, "masts": [{"n": "a", "h": 1}]}
+        inner = {"apiVersion": "v1", "kind": "X", "metadata": {"name": "i", "odd": 1}, "spec": {"odd": 1}}
+        spec = {
+            "crew": "many",
+            "odd": 1,
+            "free": {"any": [None]},
+            "open": {"a": {"b": 1}},
+            "inner": inner,
+            "masts": [{"n": "a", "h": 1}],
+        }
         obj = {"metadata": {"name": "s", "odd": 1}, "spec": spec}
         faults = schemas().normalize(ship, obj)
     finally:
         schemas().remove_custom("g.example.com/v1", "Ship")
 
-    assert faults == ['unknown field "metadata.odd"', 'unknown field "spec.odd"', 'unknown field "spec.masts[0].h"']
-    assert obj["spec"] == {"crew": "many", "free": {"any": [None]}, "masts": [{"n": "a"}]}
+    assert faults == [
+        f'unknown field "{path}"'
+        for path in ("metadata.odd", "spec.odd", "spec.inner.metadata.odd", "spec.inner.spec.odd", "spec.masts[0].h")
+    ]
+    assert obj["spec"] == {
+        "crew": "many",
+        "free": {"any": [None]},
+        "open": {"a": {"b": 1}},
+        "inner": {"apiVersion": "v1", "kind": "X", "metadata": {"name": "i"}, "spec": {}},
+        "masts": [{"n": "a"}],
+    }
     assert not schemas().is_known("g.example.com/v1", "Ship")
