@@ -10,9 +10,11 @@ from cluster.controller_manager.cluster_role_aggregation import ClusterRoleAggre
 from cluster.controller_manager.context import Context, ManagerSettings
 from cluster.controller_manager.daemon_set import DaemonSetController
 from cluster.controller_manager.deployment import DeploymentController
+from cluster.controller_manager.disruption import DisruptionController
 from cluster.controller_manager.endpoint_slice import EndpointSliceController
 from cluster.controller_manager.endpoints import EndpointsController
 from cluster.controller_manager.garbage_collector import GarbageCollector
+from cluster.controller_manager.job import JobController
 from cluster.controller_manager.namespace import NamespaceController
 from cluster.controller_manager.node_ipam import NodeIpamController
 from cluster.controller_manager.node_lifecycle import NodeLifecycleController
@@ -43,6 +45,8 @@ CONTROLLERS: Mapping[str, Make] = {
     "deployment-controller": DeploymentController,
     "daemonset-controller": DaemonSetController,
     "statefulset-controller": StatefulSetController,
+    "job-controller": JobController,
+    "disruption-controller": DisruptionController,
     "endpoints-controller": EndpointsController,
     "endpointslice-controller": EndpointSliceController,
     "garbage-collector-controller": GarbageCollector,
