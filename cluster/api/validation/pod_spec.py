@@ -35,11 +35,15 @@ DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 _SERVERS_LIMIT, _SEARCH_LIMIT, _SEARCH_CHARACTERS = 3, 32, 2048
 
 
-def validate_template(path: str, template: Object) -> Errors:
-    """Labels, annotations and spec of a pod template."""
+def validate_template_metadata(path: str, template: Object) -> Errors:
     metadata = mapping(template, "metadata")
     errors = validate_labels(mapping(metadata, "labels"), f"{path}.labels")
-    errors += validate_annotations(mapping(metadata, "annotations"), f"{path}.annotations")
+    return errors + validate_annotations(mapping(metadata, "annotations"), f"{path}.annotations")
+
+
+def validate_template(path: str, template: Object) -> Errors:
+    """Labels, annotations and spec of a pod template."""
+    errors = validate_template_metadata(path, template)
     spec = mapping(template, "spec")
     errors += validate_pod_spec(f"{path}.spec", spec)
     if listed(spec, "ephemeralContainers"):

@@ -1,6 +1,6 @@
 """What every workload demands of its selector and its pod template."""
 
-from cluster.api.validation.pod_spec import validate_template
+from cluster.api.validation.pod_spec import validate_template, validate_template_metadata
 from cluster.api.validation.rules import Errors, mapping, text
 from cluster.api.validation.selectors import is_empty, validate_selector
 from cluster.machinery import field_errors
@@ -48,8 +48,13 @@ def check_labels(path: str, spec: Object) -> Errors:
 
 
 def validate_always_template(path: str, template: Object, kind: str) -> Errors:
-    """The template of a workload whose pods run for ever."""
-    errors = validate_template(path, template)
+    """
+    The template of a workload whose pods run for ever.
+
+    A StatefulSet's pods mount claims that its template does not name, so that their spec is judged pod by pod.
+    """
+    judge = validate_template_metadata if kind == "StatefulSet" else validate_template
+    errors = judge(path, template)
     pod_spec = mapping(template, "spec")
     policy = text(pod_spec, "restartPolicy")
     if policy != "Always":
