@@ -167,12 +167,23 @@ def item_key(shape: Shape, item: Any) -> str:
 def items_by_key(shape: Shape, items: list[Any]) -> dict[str, Any]:
     """Items of a keyed list; of two with one key the first. An item without a key gets its place as key."""
     found: dict[str, Any] = {}
+    only = shape.keys[0] if len(shape.keys) == 1 else ""
+    prefix = f'k:{{"{only}":"'
     for index, item in enumerate(items):
+        value = item.get(only) if only and type(item) is dict else None
+        if type(value) is str and _is_plain(value):
+            found.setdefault(f'{prefix}{value}"}}', item)  # what item_key would make, at a fifth of the cost
+            continue
         try:
             found.setdefault(item_key(shape, item), item)
         except ValueError:
             found[f"i:{index}"] = item
     return found
+
+
+def _is_plain(text: str) -> bool:
+    """JSON writes it as it is, between quotes."""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
 def is_granular(shape: Shape, value: Any) -> bool:

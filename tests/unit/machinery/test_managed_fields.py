@@ -256,3 +256,11 @@ def test_forced_apply_always_wins_and_takes_back_only_its_own(
     live = managed_fields.apply(CONFIG_MAPS, live, applied(second), "a", True, NOW)
 
     assert (live.get("data") or {}) == {**theirs, **second}
+
+
+@given(st.text(max_size=6))
+def test_items_have_the_key_that_json_gives_them(name: str) -> None:
+    containers = resources.PODS.shape.child("spec").child("containers")
+    item = {"name": name}
+
+    assert field_sets.items_by_key(containers, [item]) == {field_sets.item_key(containers, item): item}
