@@ -2,7 +2,8 @@
 A local copy of a resource, kept current: list, watch, resume, list again when the server forgot.
 
 Every controller and every node service reads from informers. Objects in the cache are shared: copy before
-changing. Handlers are plain functions that mostly put a key into a queue; they must not block.
+changing. They come without managedFields, half of their memory that nobody reads; an update without them leaves
+them as they are. Handlers are plain functions that mostly put a key into a queue; they must not block.
 Source of the protocol: client-go, tools/cache/reflector.go.
 """
 
@@ -183,6 +184,7 @@ class Informer:
             kind, api_version = self.resource.kind, self.resource.api_version
             for item in page.get("items") or ():
                 item["kind"], item["apiVersion"] = kind, api_version
+                item["metadata"].pop("managedFields", None)
                 found[key_of(item)] = item
             metadata = page.get("metadata") or {}
             continue_ = metadata.get("continue") or ""
@@ -211,6 +213,7 @@ class Informer:
                 # A store restored from a snapshot, or a server behind another: what we know is not its past.
                 raise Gone(f"{self.resource.qualified}: the watch went back from {self.last_version} to {version}")
             if event.type in ("ADDED", "MODIFIED"):
+                event.object["metadata"].pop("managedFields", None)
                 if self._metadata_only:
                     event.object["kind"], event.object["apiVersion"] = self.resource.kind, self.resource.api_version
                 self._put(key_of(event.object), event.object)

@@ -53,6 +53,11 @@ class SharedInformers:
             informer = self._informers[resource.qualified] = Informer(self._client, resource)
         return informer
 
+    def existing(self, resource: Resource) -> Informer | None:
+        """The informer of a resource in this very version, if somebody has asked for one."""
+        informer = self._informers.get(resource.qualified)
+        return informer if informer is not None and informer.resource.version == resource.version else None
+
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             for name, informer in self._informers.items():

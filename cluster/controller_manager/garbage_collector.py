@@ -53,7 +53,8 @@ class GarbageCollector:
         self._client: ApiClient = context.client
         self._graph = OwnerGraph()
         self._queue: WorkQueue[str] = WorkQueue()
-        self._watched: dict[tuple[str, str, str], tuple[Informer, asyncio.Task[None]]] = {}
+        self._shared = context.informers
+        self._watched: dict[tuple[str, str, str], tuple[Informer, asyncio.Task[None] | None]] = {}
         self._kinds: dict[tuple[str, str], Resource] = {}
         self._absent: OrderedDict[str, None] = OrderedDict()
 
@@ -91,10 +92,16 @@ class GarbageCollector:
             if f"{key[0]}/{key[1]}" in missing:
                 continue  # not gone, only silent
             informer, task = self._watched.pop(key)
-            task.cancel()
+            if task is not None:
+                task.cancel()
             for obj in informer.list():
                 self._deleted(obj)
         for key in wanted.keys() - self._watched.keys():
+            shared = self._shared.existing(wanted[key])
+            if shared is not None:  # somebody watches it whole already
+                self._connect(shared)
+                self._watched[key] = (shared, None)
+                continue
             informer = Informer(self._client, wanted[key], metadata_only=True)
             self._connect(informer)
             self._watched[key] = (informer, tasks.create_task(informer.run(), name=f"gc {wanted[key].qualified}"))
