@@ -137,7 +137,6 @@ def validate_node(node: Object) -> Errors:
     errors = _check_taints("spec.taints", listed(spec, "taints"))
     for field in ("capacity", "allocatable"):
         for name, amount in sorted(mapping(status, field).items()):
-            errors += check_resource_name(f"status.{field}[{name}]", name)
             errors += check_amount(f"status.{field}[{name}]", name, amount)
     for index, network in enumerate(listed(spec, "podCIDRs")):
         errors += cidr(f"spec.podCIDRs[{index}]", network)

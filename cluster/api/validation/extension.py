@@ -227,10 +227,15 @@ def validate_custom_resource_definition(definition: Object) -> Errors:
     errors += one_of("spec.scope", scope, ("Cluster", "Namespaced")) if scope else [field_errors.required("spec.scope")]
     errors += _check_versions(listed(spec, "versions"))
     errors += _check_names("spec.names", names_wanted)
-    if not listed(mapping(definition, "status"), "storedVersions"):
+    if not listed(mapping(definition, "status"), "storedVersions") and not _storage_versions(spec):
         value, detail = mapping(definition, "status").get("storedVersions"), "must have at least one stored version"
         errors.append(field_errors.invalid("status.storedVersions", value, detail))
     return errors
+
+
+def _storage_versions(spec: Object) -> list[str]:
+    """What will be stored; a new definition's status need not say so yet."""
+    return [text(version, "name") for version in listed(spec, "versions") if version.get("storage")]
 
 
 def _check_group(path: str, group: str) -> Errors:

@@ -123,10 +123,8 @@ def validate_claim_update(new: Object, old: Object) -> Errors:
     """A bound claim may grow and change its attributes class; the name of its volume is set once."""
     errors = validate_claim(new)
     new_spec, old_spec = mapping(new, "spec"), mapping(old, "spec")
-    bound = mapping(old, "status").get("phase") == "Bound"
-    if _fixed(new_spec, bound=bound, unbound_volume=not old_spec.get("volumeName")) != _fixed(
-        old_spec, bound=bound, unbound_volume=not old_spec.get("volumeName")
-    ):
+    free = _free_fields(old_spec, bound=mapping(old, "status").get("phase") == "Bound")
+    if _without(new_spec, free) != _without(old_spec, free):
         errors.append(field_errors.forbidden("spec", _CLAIM_FIXED))
         return errors
     wanted = quantity("", mapping(mapping(new_spec, "resources"), "requests").get("storage", "0"))[0]
@@ -138,11 +136,18 @@ def validate_claim_update(new: Object, old: Object) -> Errors:
     return errors
 
 
-def _fixed(spec: Object, *, bound: bool, unbound_volume: bool) -> Object:
-    left_out = {"volumeAttributesClassName", "resources"} if bound else set()
-    if unbound_volume:
-        left_out.add("volumeName")
-    return {key: value for key, value in spec.items() if key not in left_out and value}
+def _free_fields(old_spec: Object, *, bound: bool) -> set[str]:
+    """What may still change: the volume and the class while there is none, the size once there is one."""
+    free = {"volumeAttributesClassName", "resources"} if bound else set()
+    if not old_spec.get("volumeName"):
+        free.add("volumeName")
+    if old_spec.get("storageClassName") is None:
+        free.add("storageClassName")
+    return free
+
+
+def _without(spec: Object, fields: set[str]) -> Object:
+    return {key: value for key, value in spec.items() if key not in fields and value}
 
 
 def validate_storage_class(storage_class: Object) -> Errors:
