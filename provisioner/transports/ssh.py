@@ -194,7 +194,8 @@ class SshTransport:
             await _in_thread(functools.partial(self._send, {**request, "id": number}))
             return await future
         except asyncio.CancelledError:
-            if not future.done():
+            # The future was cancelled with us; the command was not. One that has ended meanwhile is not found there.
+            with contextlib.suppress(HostUnreachableError):
                 await _in_thread(functools.partial(self._send, {"op": "cancel", "id": number}))
             raise
         finally:
