@@ -212,7 +212,7 @@ async def _wait_answer(run: Run, url: str) -> str:
 
 
 def _write_own_kubeconfig(run: Run, server: str) -> None:
-    """`kubeconfig` for the user, `admin.conf` for us: with a master's own address, which works before the virtual one."""
+    """`kubeconfig` for the user, `admin.conf` for us: a master's own address works before the virtual one does."""
     servers = run.spec.api_servers
     for path, first in ((run.home.kubeconfig, server), (run.home.path / "admin.conf", servers[0])):
         content = kubeconfig.to_bytes(kubeconfig.render(run.spec.name, first, servers, run.home.pki))

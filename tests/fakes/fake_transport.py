@@ -1,4 +1,4 @@
-"""A host without a host: commands are answered from a table. Held to the same contract as SSH by test_transport_contract."""
+"""A host without a host: commands are answered from a table. Keeps the contract of test_transport_contract, as SSH does."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
