@@ -186,4 +186,5 @@ _UPDATE: Mapping[tuple[str, str], _UpdateCheck] = {
 _SUBRESOURCE_UPDATE: Mapping[tuple[str, str, str], _UpdateCheck] = {
     ("", "Pod", "ephemeralcontainers"): pods.validate_ephemeral_update,
     ("", "Pod", "resize"): pods.validate_resize,
+    ("", "Pod", "binding"): pods.validate_bound,
 }

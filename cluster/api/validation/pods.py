@@ -1,8 +1,8 @@
 """Validation of pods: creation, and the few things of a spec that may change later."""
 
 from cluster.api.validation.pod_spec import validate_pod_spec
-from cluster.api.validation.rules import Errors, listed, mapping, text
-from cluster.machinery import field_errors
+from cluster.api.validation.rules import Errors, listed, mapping, named, text
+from cluster.machinery import field_errors, names
 from cluster.machinery.objects import Object, copy_object
 
 _MUTABLE = (
@@ -113,6 +113,16 @@ def validate_ephemeral_update(new: Object, old: Object) -> Errors:
             detail = f"existing ephemeral containers {field_errors.quoted(name)} may not be {change}\n"
             errors.append(field_errors.forbidden("spec.ephemeralContainers", detail))
     return errors
+
+
+def validate_bound(new: Object, old: Object) -> Errors:
+    """A binding gives the pod its node, once."""
+    node, before = text(mapping(new, "spec"), "nodeName"), text(mapping(old, "spec"), "nodeName")
+    if before and node != before:
+        return [
+            field_errors.forbidden("spec.nodeName", f"pod is already assigned to node {field_errors.quoted(before)}")
+        ]
+    return named("spec.nodeName", node, names.dns_subdomain)
 
 
 def validate_resize(new: Object, old: Object) -> Errors:

@@ -105,6 +105,16 @@ def test_an_ephemeral_container_is_added_by_its_own_door_alone() -> None:
     ]
 
 
+def test_a_pod_gets_its_node_by_binding_and_once() -> None:
+    old = completed("pods", copy_object(CASES["good"]["pods"]))
+    new = copy_object(old)
+    new["spec"]["nodeName"] = "n1"
+    assert validate_update(resources.PODS, new, old, "binding") == []
+    assert [error.field for error in validate_update(resources.PODS, new, old)] == ["spec"]
+    moved = {**new, "spec": {**new["spec"], "nodeName": "n2"}}
+    assert [error.field for error in validate_update(resources.PODS, moved, new, "binding")] == ["spec.nodeName"]
+
+
 def test_resources_change_by_resize_alone() -> None:
     old = completed("pods", copy_object(CASES["good"]["pods"]))
     new = copy_object(old)
