@@ -12,7 +12,7 @@ import os
 import random
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -71,11 +71,20 @@ def _tcp_socket(address: Any) -> socket.socket:
 class ApiClient:
     """A connection pool to one cluster. Use as `async with`, or call `close`."""
 
-    def __init__(self, config: ClientConfig, *, user_agent: str = "hanse", connections: int = 100) -> None:
+    def __init__(
+        self,
+        config: ClientConfig,
+        *,
+        user_agent: str = "hanse",
+        connections: int = 100,
+        token_source: Callable[[], str] | None = None,
+    ) -> None:
         self.config = config
         self._user_agent = user_agent
         self._connections = connections
         self._tls = TlsFiles(config)
+        self._token_source = token_source
+        """Asked before each request, for tokens that change; counts before the configuration's."""
         self._token_file = TokenFile(config.token_file) if config.token_file and not config.token else None
         self._session: aiohttp.ClientSession | None = None
         self._server = 0
@@ -352,6 +361,8 @@ class ApiClient:
             ) from error
 
     def _token(self) -> str:
+        if self._token_source is not None:
+            return self._token_source()
         if self._token_file is None:
             return self.config.token
         try:

@@ -6,9 +6,11 @@ Starts every controller under one leader election.
 
 import argparse
 import asyncio
+import dataclasses
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from cluster.client.component import add_bool, add_component_flags, go_duration, parse_flags, run_component
@@ -42,7 +44,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--cluster-signing-key-file", type=Path)
     parser.add_argument("--cluster-signing-duration", type=go_duration, default=90 * 86400.0)
     parser.add_argument("--requestheader-client-ca-file", type=Path)
-    add_bool(parser, "--use-service-account-credentials", False, "accepted; one login serves all controllers")
+    add_bool(parser, "--use-service-account-credentials", False, "each controller acts as its own account")
     parser.add_argument("--node-monitor-period", type=go_duration, default=5.0)
     parser.add_argument("--node-monitor-grace-period", type=go_duration, default=50.0)
     parser.add_argument("--node-startup-grace-period", type=go_duration, default=60.0)
@@ -78,10 +80,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Only a leader needs them in memory.
         from cluster.controller_manager.catalogue import chosen_controllers
         from cluster.controller_manager.context import Context, SharedInformers
+        from cluster.controller_manager.credentials import controller_logins
 
+        makers = chosen_controllers(options.controllers, settings)
         context = Context(client, SharedInformers(client), settings)
-        controllers = {name: make(context) for name, make in chosen_controllers(options.controllers, settings).items()}
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
+            contexts = dict.fromkeys(makers, context)
+            if options.use_service_account_credentials:
+                logins = await stack.enter_async_context(controller_logins(client, makers))
+                tasks.create_task(logins.run(), name="controllers' tokens")
+                contexts = {name: dataclasses.replace(context, client=logins.client_of(name)) for name in makers}
+            controllers = {name: make(contexts[name]) for name, make in makers.items()}
             tasks.create_task(context.informers.run(), name="informers")
             for recorder in context.recorders():
                 tasks.create_task(recorder.run(), name="events")
@@ -89,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             log.info("running %s", ", ".join(controllers))
             for name, controller in controllers.items():
                 tasks.create_task(controller.run(), name=name)
+            await asyncio.get_running_loop().create_future()  # until leadership or the process ends
 
     return run_component(options, "controller-manager", lead)
 
