@@ -136,11 +136,15 @@ def _compact(node: Any) -> Any:
 
 
 def _mark_presence(short: str, found: dict[str, Any]) -> None:
-    """What an absent field means, from the message table; OpenAPI does not say which fields are Go pointers."""
+    """What an absent field means, and the order of fields, from the message table: OpenAPI knows neither."""
     if not messages.is_known(short):
         return
     required = set(found.pop("required", ()))
     known = messages.flattened(short)
+    properties = found["properties"]
+    type_meta = [name for name in ("kind", "apiVersion") if name not in known]
+    ordered = [name for name in (*type_meta, *known) if name in properties]
+    found["properties"] = {name: properties[name] for name in dict.fromkeys((*ordered, *properties))}
     for name, schema in found["properties"].items():
         if name in ("kind", "apiVersion") and name not in known:
             continue

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
+from cluster.api.resources import Resource
 from cluster.apiserver import write_options
 from cluster.apiserver.registry import rules
 from cluster.apiserver.registry.generic import now_text
-from cluster.apiserver.registry.generic import now_text
+from cluster.machinery import patched_text
 from cluster.machinery.decode import decode_yaml, go_kind, media_type
+from cluster.machinery.field_errors import quoted
 from cluster.machinery.objects import Object, copy_object
 from cluster.machinery.status_errors import ApiError, BadRequest, NotFound, UnsupportedMediaType, invalid
 
@@ -50,7 +52,7 @@ async def patch(verbs: "Verbs", call: "Call", subresource: str = "") -> web.Resp
         try:
             faults = rules.normalize(resource, patched)
         except BadRequest as fault:
-            raise _unusable(patched, fault) from None
+            raise _unusable(resource, document, patched, fault) from None
         verbs.strictness(resource.kind, resource.version, options, faults, call)
         given = (patched.get("metadata") or {}).get("name", "")
         if given != call.route.name:
@@ -90,13 +92,11 @@ def _patched(media: str, call: "Call", old: Object, document: Any) -> Object:
     return patched
 
 
-def _unusable(patched: Object, fault: BadRequest) -> ApiError:
+def _unusable(resource: Resource, document: Any, patched: Object, fault: BadRequest) -> ApiError:
     """A patch whose result is no object of its kind."""
-    shown = orjson.dumps({k: patched[k] for k in sorted(patched)}).decode()
+    shown = quoted(patched_text.as_json(resource.shape, patched, document))
     why = getattr(fault, "cause", fault.message)
-    quoted = orjson.dumps(shown).decode()
-    message = f"Invalid value: {quoted}: {why}"
-    return invalid("", "", "", [("FieldValueInvalid", message, "patch")])
+    return invalid("", "", "", [("FieldValueInvalid", f"Invalid value: {shown}: {why}", "patch")])
 
 
 async def _apply(verbs: "Verbs", call: "Call", data: bytes, subresource: str) -> web.Response:
@@ -138,4 +138,3 @@ async def _apply(verbs: "Verbs", call: "Call", data: bytes, subresource: str) ->
     obj.setdefault("metadata", {})["name"] = route.name
     entry = await verbs.writer.create(kind, route.namespace, obj, context)
     return verbs.answer(call, entry, 201)
-
