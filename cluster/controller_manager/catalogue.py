@@ -8,6 +8,7 @@ from typing import Protocol
 from cluster.controller_manager.certificate_signing import CertificateSigningController
 from cluster.controller_manager.cluster_role_aggregation import ClusterRoleAggregationController
 from cluster.controller_manager.context import Context, ManagerSettings
+from cluster.controller_manager.cron_job import CronJobController
 from cluster.controller_manager.daemon_set import DaemonSetController
 from cluster.controller_manager.deployment import DeploymentController
 from cluster.controller_manager.disruption import DisruptionController
@@ -46,6 +47,7 @@ CONTROLLERS: Mapping[str, Make] = {
     "daemonset-controller": DaemonSetController,
     "statefulset-controller": StatefulSetController,
     "job-controller": JobController,
+    "cronjob-controller": CronJobController,
     "disruption-controller": DisruptionController,
     "endpoints-controller": EndpointsController,
     "endpointslice-controller": EndpointSliceController,
