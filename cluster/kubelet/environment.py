@@ -9,7 +9,7 @@ import base64
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 from cluster.kubelet.pods import find_container
 from cluster.kubelet.resources import limits_of, parse_amount, requests_of
@@ -106,7 +106,7 @@ def resource_value(pod: Object, reference: Mapping[str, str], container: Object,
     exact = Decimal(value) / 1000 if resource == "cpu" else Decimal(value)
     divisor = parse_amount(reference.get("divisor") or "1") or Decimal(1)
     quotient = exact / divisor
-    return str(int(-(-quotient // 1)))
+    return str(quotient.to_integral_value(ROUND_CEILING))
 
 
 def decode_secret(secret: Object, key: str) -> bytes | None:
