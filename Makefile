@@ -67,6 +67,9 @@ all: test
 
 cluster: setup  ## five local machines become a cluster
 	$(BIN)/provision cluster $(NAME) --nodes $(NODES)
+	@kubeconfig="$${HANSE_HOME:-$$HOME/.hanse}/clusters/$(NAME)/kubeconfig"; \
+		$(BIN)/kubectl --kubeconfig="$$kubeconfig" get nodes; \
+		echo; echo "export KUBECONFIG=$$kubeconfig"
 
 bundle: setup  ## build what hosts receive
 	$(BIN)/python -m provisioner.bundle

@@ -118,9 +118,9 @@ def operator(tmp_path_factory: pytest.TempPathFactory, before: dict[str, list[st
     shutil.rmtree(home / "clusters", ignore_errors=True)
     home.mkdir(parents=True, exist_ok=True)
     person = Operator(home, str(BIN / "kubectl"))
-    person.provision("destroy", NAME, "--yes")
+    person.provision("destroy", NAME)
     yield person
-    person.provision("destroy", NAME, "--yes")
+    person.provision("destroy", NAME)
 
 
 @pytest.fixture(scope="session")
