@@ -1,7 +1,7 @@
 """
 Who calls a service's HTTPS port, and may they: asked of the apiserver, remembered for a while.
 
-A client certificate of the cluster's CA is believed at once (TLS has verified it); a bearer token goes to a TokenReview.
+A client certificate of the cluster CA is believed at once (TLS has verified it); a bearer token goes to a TokenReview.
 What the caller wants goes to a SubjectAccessReview. When the apiserver cannot be asked the answer is no.
 
 Called by   the kubelet's server, and the ports of controller manager and scheduler (`DelegatedAuth.allow`).
