@@ -10,6 +10,7 @@ Source: kubernetes, pkg/registry/rbac/rest/storage_rbac.go and its neighbours.
 """
 
 import asyncio
+import datetime as dt
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from cluster.apiserver.rbac_escalation import missing_rules
 from cluster.apiserver.requests import ObjectReader, ObjectWriter
 from cluster.machinery.objects import Object, copy_object
 from cluster.machinery.status_errors import AlreadyExists, Conflict, NotFound
+from cluster.machinery.timestamps import format_time
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +154,10 @@ async def _ensure(
         try:
             if present is None:
                 async with permits:
-                    await writer.create(resource, copy_object(wanted))
+                    present = await writer.create(resource, copy_object(wanted))
+            if (available := _as_available(present)) is not None:
+                async with permits:
+                    await writer.update(resource, available, "status")
                 return
             changed = merge(present, wanted)
             if changed is not None:
@@ -163,6 +168,24 @@ async def _ensure(
             # Another apiserver starts at the same time: look at what it has made.
             present = await reader.get_current(resource, namespace, name)
     raise Conflict(f"{resource.qualified} {name!r} was changed by others {ATTEMPTS} times while it was set up")
+
+
+def _as_available(present: Object) -> Object | None:
+    """An APIService of our own with its condition Available; None for anything else and when it has it."""
+    if present.get("kind") != "APIService" or (present.get("spec") or {}).get("service"):
+        return None
+    if (present.get("status") or {}).get("conditions"):
+        return None
+    condition = {
+        "type": "Available",
+        "status": "True",
+        "lastTransitionTime": format_time(dt.datetime.now(dt.UTC)),
+        "reason": "Local",
+        "message": "Local APIServices are always available",
+    }
+    changed = copy_object(present)
+    changed["status"] = {"conditions": [condition]}
+    return changed
 
 
 def _keep(present: Object, wanted: Object) -> Object | None:

@@ -38,6 +38,13 @@ async def test_an_empty_store_gets_everything() -> None:
     assert published["data"] == {"client-ca-file": "PEM"}
 
 
+async def test_own_groups_are_said_to_be_available() -> None:
+    objects = await booted()
+
+    for service in objects.list(resources.named("apiservices.apiregistration.k8s.io")):
+        assert [(c["type"], c["status"]) for c in service["status"]["conditions"]] == [("Available", "True")]
+
+
 async def test_the_second_start_writes_nothing() -> None:
     objects = await booted()
     objects.writes.clear()
