@@ -38,6 +38,8 @@ class ClusterRecord:
     subnet: str = ""
     inventory: str = ""
     inventory_name: str = ""
+    destroying: bool = False
+    """A destroy has begun. Half a quorum is no cluster, so only another destroy may follow."""
 
 
 class ClusterHome:

@@ -7,7 +7,7 @@ from inventory.load import load_cluster
 from inventory.model import ClusterSpec, NetworkSettings, Provider, Role
 from inventory.sources.nspawn import local_cluster
 from inventory.sources.static_file import read_cluster
-from provisioner.errors import InventoryError
+from provisioner.errors import InventoryError, ProvisionError
 from provisioner.machines.base import MachineProvider
 from provisioner.machines.existing import ExistingMachines
 from provisioner.machines.local_network import choose_subnet
@@ -30,6 +30,11 @@ class Wish:
 def describe_wish(home: ClusterHome, wish: Wish) -> tuple[ClusterSpec, ClusterRecord]:
     """The wished cluster. Raises InventoryError or DescriptionError. Writes nothing."""
     known = home.read_record()
+    if known and known.destroying:
+        raise ProvisionError(
+            f"cluster {home.name} is half removed", why="an earlier `provision destroy` did not come to its end",
+            next_step=f"Run `provision destroy {home.name}` again, then make it anew.",
+        )  # fmt: skip
     provider = wish.provider or (known.provider if known else "static" if wish.inventory else "local")
     if known and known.provider != provider:
         raise InventoryError(

@@ -1,6 +1,7 @@
 """`provision destroy`: take a cluster away, and nothing else."""
 
 import asyncio
+import dataclasses
 
 from inventory.model import HostSpec, Provider
 from provisioner import kubeconfig
@@ -31,6 +32,8 @@ done
 
 async def destroy_cluster(run: Run) -> None:
     """The caller holds the cluster's lock. Afterwards hosts, this machine and the user's kubeconfig forgot it."""
+    if record := run.home.read_record():
+        run.home.write_record(dataclasses.replace(record, destroying=True))
     if run.spec.provider is Provider.STATIC:
         with run.progress.phase("Take everything off the hosts"):
             await _clean_hosts(run)

@@ -6,6 +6,7 @@ supervisor by its exact `--machine=` argument, the machine's own PID 1 by its ro
 killing the supervisor alone leaves the machine running.
 """
 
+import errno
 import os
 import signal
 import subprocess
@@ -96,9 +97,26 @@ def remove_cgroups(name: str) -> None:
     """The machine's cgroups and those that its containers left. Nothing may run in them any more."""
     if not has_cgroup_v1():
         return
+    deadline = time.monotonic() + _END_PATIENCE
     for hierarchy in (path for path in _CGROUPS.iterdir() if path.is_dir() and not path.is_symlink()):
         for folder, _, _ in os.walk(hierarchy / "hanse" / name, topdown=False):
-            os.rmdir(folder)
+            _remove_cgroup(Path(folder), deadline)
+
+
+def _remove_cgroup(group: Path, deadline: float) -> None:
+    """A killed process holds its cgroup for the moment that the kernel needs to free its memory."""
+    while True:
+        try:
+            group.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise ProvisionError(
+                    f"cgroup {group} cannot be removed", why=error.strerror or str(error),
+                    next_step="Run again; `cat cgroup.procs` there names what still runs in it.",
+                ) from error  # fmt: skip
+            time.sleep(0.02)
+        else:
+            return
 
 
 def supervisors(name: str) -> list[int]:
@@ -149,6 +167,9 @@ def end_machine(name: str, root: Path) -> None:
                 os.kill(process, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+        if not left:
+            # The kernel removes it with the namespace, but a namespace full of Pods' interfaces can take half a minute.
+            subprocess.run(["ip", "link", "delete", link.name], capture_output=True, check=False)
         if time.monotonic() > deadline:
             raise ProvisionError(
                 f"machine {name} does not end",

@@ -1,4 +1,4 @@
-"""A host without a host: commands are answered from a table. Keeps the contract of test_transport_contract, as SSH does."""
+"""A host without a host: commands are answered from a table. Keeps the contract that test_transport_contract states."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence

@@ -2,7 +2,7 @@
 
 import pathlib
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # its stubs are no dependency of ours
 import yaml
 
 from inventory.ansible_export import ExportContext, ansible_inventory
