@@ -1,0 +1,30 @@
+"""
+`make bench`: figures, a line each (name, value, unit), and all of them in bench.json. Nothing is asserted.
+
+The machine is shared and noisy: compare figures of one run with each other, and several runs by their best.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+from tests.bench import provisioning
+from tests.bench.figures import Figures
+
+SUITES = {"provisioning": provisioning.measure}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("suites", nargs="*", default=list(SUITES), help=f"of {', '.join(SUITES)}")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bench.json"))
+    given = parser.parse_args()
+    figures = Figures(sys.stdout)
+    for suite in given.suites:
+        SUITES[suite](figures)
+    given.out.write_text(json.dumps(figures.as_json(), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
