@@ -1,4 +1,4 @@
-"""Five bare local machines become a cluster: seconds and CPU of each phase, the second run, services at rest, removal."""
+"""Five bare local machines become a cluster: each phase, the second run, services at rest, removal."""
 
 import json
 import os
