@@ -32,6 +32,11 @@ class Requeue:
     """Seconds."""
 
 
+def is_being_emptied(error: ApiError) -> bool:
+    """Whether a create was refused because its Namespace is going away."""
+    return any(c.get("reason") == "NamespaceTerminating" for c in (error.details or {}).get("causes") or ())
+
+
 Reconcile = Callable[[Key], Awaitable[Requeue | None]]
 
 
@@ -75,6 +80,10 @@ class Controller:
             log.debug("%s: %s is out of date: %s", self.name, key, conflict)
             self._retry(key)
         except ApiError as error:
+            if is_being_emptied(error):  # nothing to try again: what we work on goes as well
+                log.debug("%s: %s: %s", self.name, key, error)
+                self.queue.forget(key)
+                return
             log.warning("%s: %s failed, trying again: %s", self.name, key, error)
             self._retry(key)
         except Exception:

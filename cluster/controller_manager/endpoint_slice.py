@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.api import resources
-from cluster.client.controller import Controller
+from cluster.client.controller import Controller, is_being_emptied
 from cluster.client.expectations import Expectations
 from cluster.controller_manager.context import Context, enqueue_all
-from cluster.controller_manager.service_account import is_being_emptied
 from cluster.controller_manager.service_endpoints import (
     Backend,
     PortOf,

@@ -8,10 +8,9 @@ import datetime
 from collections.abc import Sequence
 
 from cluster.api import resources
-from cluster.client.controller import Controller
+from cluster.client.controller import Controller, is_being_emptied
 from cluster.controller_manager.context import Context, enqueue_all
 from cluster.controller_manager.endpoint_slice import HEADLESS, TRIGGER_TIME, watch_pods_of_services
-from cluster.controller_manager.service_account import is_being_emptied
 from cluster.controller_manager.service_endpoints import (
     Backend,
     backends_of,

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from cluster.api import resources
+from cluster.client.controller import is_being_emptied
 from cluster.client.events import EventRecorder
 from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Object, key_of
@@ -28,8 +29,7 @@ class PodWriter:
         try:
             created = await self._client.create(resources.PODS, pod)
         except ApiError as error:
-            causes = (error.details or {}).get("causes") or ()
-            if not any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+            if not is_being_emptied(error):
                 self._events.record(owner, "Warning", "FailedCreate", f"Error creating: {error}")
             raise
         self._events.record(owner, "Normal", "SuccessfulCreate", f"Created pod: {created['metadata']['name']}")

@@ -5,9 +5,9 @@ Source: kube-controller-manager, pkg/controller/certificates/rootcacertpublisher
 """
 
 from cluster.api import resources
-from cluster.client.controller import Controller
+from cluster.client.controller import Controller, is_being_emptied
 from cluster.controller_manager.context import Context, enqueue_all
-from cluster.controller_manager.service_account import is_being_emptied, is_terminating
+from cluster.controller_manager.service_account import is_terminating
 from cluster.machinery.objects import Key, Object, copy_object, key_of
 from cluster.machinery.status_errors import AlreadyExists, ApiError, NotFound
 

@@ -3,7 +3,7 @@ Every Namespace has a ServiceAccount `default`. Source: kube-controller-manager,
 """
 
 from cluster.api import resources
-from cluster.client.controller import Controller
+from cluster.client.controller import Controller, is_being_emptied
 from cluster.controller_manager.context import Context, enqueue_all
 from cluster.machinery.objects import Key, Object, key_of
 from cluster.machinery.status_errors import AlreadyExists, ApiError
@@ -13,11 +13,6 @@ DEFAULT = "default"
 
 def is_terminating(namespace: Object) -> bool:
     return bool(namespace["metadata"].get("deletionTimestamp"))
-
-
-def is_being_emptied(error: ApiError) -> bool:
-    """Whether a create was refused because the Namespace is going away: nothing to try again."""
-    return any(c.get("reason") == "NamespaceTerminating" for c in (error.details or {}).get("causes") or ())
 
 
 class ServiceAccountController:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.api import resources
-from cluster.client.controller import Controller, Requeue
+from cluster.client.controller import Controller, Requeue, is_being_emptied
 from cluster.client.expectations import Expectations
 from cluster.controller_manager.context import Context, enqueue_all
 from cluster.controller_manager.controller_revision import HASH_LABEL, REVISIONS, History, RevisionKeeper
@@ -327,7 +327,9 @@ class StatefulSetController:
                 continue  # the cache is late, or somebody else has the name: the next pass sees which
             except ApiError as error:
                 self._expectations.created(uid)
-                self._events.record(stateful_set, "Warning", "FailedCreate", f"create {subject} failed error: {error}")
+                if not is_being_emptied(error):
+                    message = f"create {subject} failed error: {error}"
+                    self._events.record(stateful_set, "Warning", "FailedCreate", message)
                 raise
             self._events.record(stateful_set, "Normal", "SuccessfulCreate", f"create {subject} successful")
         for pod in step.delete:
