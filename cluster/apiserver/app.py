@@ -17,7 +17,9 @@ from aiohttp import web
 from cluster.api import resources
 from cluster.apiserver import health, security, serving_certificate, start_up
 from cluster.apiserver.admission.chain import build_admission
+from cluster.apiserver.kubelet_proxy import KubeletProxy
 from cluster.apiserver.lists import Lister
+from cluster.apiserver.masters import Masters
 from cluster.apiserver.metrics import RequestMetrics
 from cluster.apiserver.options import Options
 from cluster.apiserver.pages import PageServer
@@ -26,9 +28,11 @@ from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.registry.services import Allocator, ServiceStrategy
 from cluster.apiserver.review_pages import ReviewServer
 from cluster.apiserver.server import ApiServer
+from cluster.apiserver.subresources import Subresources
 from cluster.apiserver.verbs import Verbs
 from cluster.apiserver.watch import Watcher
 from cluster.machinery.decode import BODY_LIMIT
+from cluster.machinery.status_errors import ApiError
 from cluster.store import compaction
 from cluster.store.etcd_client import EtcdClient, EtcdError, EtcdTLS
 from cluster.store.object_store import ObjectStore
@@ -89,6 +93,7 @@ class Apiserver:
         return ApiServer(
             registry=self.registry,
             verbs=self.verbs,
+            subresources=Subresources(self.registry, self.security.issuer, KubeletProxy(self.options, self.registry)),
             authenticate=self.security.authenticate,
             authorizer=self.security.authorizer,
             pages=pages,
@@ -149,21 +154,21 @@ class Apiserver:
             async with asyncio.TaskGroup() as tasks:
                 background = [
                     tasks.create_task(self.cache.run(), name="watch-cache"),
-                    tasks.create_task(self._boot(), name="boot"),
-                    tasks.create_task(
-                        compaction.run(self.etcd, self.options.etcd_compaction_interval), name="compaction"
-                    ),
+                    boot := tasks.create_task(self._boot(), name="boot"),
+                    tasks.create_task(self._reconcile_masters(), name="masters"),
+                    tasks.create_task(compaction.run(self.etcd, interval), name="compaction"),
                 ]
                 try:
-                    await self._until_booted(background[1])
+                    await self._until_booted(boot)
                     yield
                 finally:
                     self.stopping = True
+                    background[2].cancel()
+                    await self._leave()
                     await asyncio.sleep(self.options.shutdown_delay_duration)
                     listener.close()
                     self.watcher.end_all()
                     await server.shutdown(DRAIN_SECONDS)
-                    await start_up.leave(self)
                     for task in background:
                         task.cancel()
         finally:
@@ -179,6 +184,30 @@ class Apiserver:
     async def _boot(self) -> None:
         await self.cache.wait_ready()
         await start_up.run(self)
+
+    def _masters(self) -> Masters | None:
+        if self.options.endpoint_reconciler_type == "none":
+            return None
+        address = start_up.advertise_address(self.options)
+        service = start_up.service_address(self.options)
+        return Masters(self.registry, self.store, address, self.port, service)
+
+    async def _reconcile_masters(self) -> None:
+        await self.booted.wait()
+        masters = self._masters()
+        if masters is not None:
+            await masters.run()
+
+    async def _leave(self) -> None:
+        """Nothing of ours shall point at a server that is gone; if the store is gone too, the lease sees to it."""
+        masters = self._masters()
+        if masters is None:
+            return
+        try:
+            async with asyncio.timeout(2):
+                await masters.leave()
+        except (ApiError, EtcdError, TimeoutError) as fault:
+            log.warning("our endpoint stays until its lease ends: %s", fault)
 
     async def _listen(self, server: "web.Server[web.BaseRequest]", context: ssl.SSLContext) -> asyncio.Server:
         loop = asyncio.get_running_loop()

@@ -44,20 +44,20 @@ async def patch(verbs: "Verbs", call: "Call", subresource: str = "") -> web.Resp
     if media == APPLY:
         return await _apply(verbs, call, data, subresource)
     options = write_options.check_patch(call.route, apply=False)
-    document = _parse(media, data)
+    document = parse(media, data)
     resource = call.kind.resource
 
     async def make(old: Object) -> Object:
-        patched = _patched(media, call, copy_object(old), document)
+        result = patched(media, call, copy_object(old), document)
         try:
-            faults = rules.normalize(resource, patched)
+            faults = rules.normalize(resource, result)
         except BadRequest as fault:
-            raise _unusable(resource, document, patched, fault) from None
+            raise _unusable(resource, document, result, fault) from None
         verbs.strictness(resource.kind, resource.version, options, faults, call)
-        given = (patched.get("metadata") or {}).get("name", "")
+        given = (result.get("metadata") or {}).get("name", "")
         if given != call.route.name:
             raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({call.route.name})")
-        return patched
+        return result
 
     entry, _ = await verbs.writer.update(
         call.kind, call.route.namespace, call.route.name, make, call.context(options), subresource=subresource
@@ -65,7 +65,7 @@ async def patch(verbs: "Verbs", call: "Call", subresource: str = "") -> web.Resp
     return verbs.answer(call, entry)
 
 
-def _parse(media: str, data: bytes) -> Any:
+def parse(media: str, data: bytes) -> Any:
     expected, goes_into = (list, "[]handlers.jsonPatchOp") if media == JSON_PATCH else (dict, "map[string]interface {}")
     try:
         document = orjson.loads(data)
@@ -78,18 +78,19 @@ def _parse(media: str, data: bytes) -> Any:
     return document
 
 
-def _patched(media: str, call: "Call", old: Object, document: Any) -> Object:
+def patched(media: str, call: "Call", old: Object, document: Any) -> Object:
+    """`old` with the patch applied; may change `old`."""
     from cluster.machinery import json_patch, merge_patch, strategic_merge
 
     if media == JSON_PATCH:
-        patched = json_patch.apply(old, document)
+        result = json_patch.apply(old, document)
     elif media == MERGE:
-        patched = merge_patch.apply(old, document)
+        result = merge_patch.apply(old, document)
     else:
-        patched = strategic_merge.apply(call.kind.resource, old, document)
-    if not isinstance(patched, dict):
-        raise BadRequest(f"the patch makes a {go_kind(patched)} of the object")
-    return patched
+        result = strategic_merge.apply(call.kind.resource, old, document)
+    if not isinstance(result, dict):
+        raise BadRequest(f"the patch makes a {go_kind(result)} of the object")
+    return result
 
 
 def _unusable(resource: Resource, document: Any, patched: Object, fault: BadRequest) -> ApiError:

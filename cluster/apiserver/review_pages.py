@@ -17,7 +17,6 @@ from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import MethodNotAllowed, not_found
 from cluster.store.etcd_client import EtcdClient, EtcdError
 
-
 _UNTRACKED = frozenset({"selfsubjectreviews", "selfsubjectrulesreviews"})
 
 

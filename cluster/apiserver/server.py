@@ -9,13 +9,15 @@ from typing import Protocol
 
 from aiohttp import web
 
-from cluster.apiserver import responses, subresources
+from cluster.api.resources import PODS
+from cluster.apiserver import pod_writes, responses
 from cluster.apiserver.authorization import refusal
 from cluster.apiserver.impersonation import impersonated
 from cluster.apiserver.metrics import RequestMetrics
 from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.requests import Attributes, Authorizer, UserInfo
 from cluster.apiserver.router import Route, route, segments_are_safe
+from cluster.apiserver.subresources import Subresources
 from cluster.apiserver.verbs import Call, Verbs
 from cluster.machinery.decode import too_large
 from cluster.machinery.status_errors import ApiError, BadRequest, TooManyRequests
@@ -39,6 +41,7 @@ class ApiServer:
         *,
         registry: Registry,
         verbs: Verbs,
+        subresources: Subresources,
         authenticate: Authenticate,
         authorizer: Authorizer,
         pages: "Pages",
@@ -49,6 +52,7 @@ class ApiServer:
     ) -> None:
         self._registry = registry
         self._verbs = verbs
+        self._subresources = subresources
         self._authenticate = authenticate
         self._authorizer = authorizer
         self._pages = pages
@@ -115,6 +119,10 @@ class ApiServer:
     async def _resource(self, request: web.BaseRequest, found: Route, user: UserInfo) -> web.StreamResponse:
         kind = self._registry.find(found.group, found.version, found.resource)
         if kind is None:
+            if (found.group, found.resource, found.verb) == ("", "bindings", "create") and found.namespace:
+                # The first API's way to assign a Pod; the name is in the body.
+                pods = self._registry.kind(PODS)
+                return await pod_writes.bind(self._verbs, Call(request, found, user, pods))
             special = await self._reviews.serve(request, found, user)
             return special if special is not None else responses.page_not_found()
         if found.namespace and not kind.resource.namespaced:
@@ -125,7 +133,7 @@ class ApiServer:
         if kind.resource.namespaced and not found.namespace and (found.name or found.verb == "create"):
             return responses.page_not_found()
         if found.subresource:
-            return await subresources.serve(self._verbs, call)
+            return await self._subresources.serve(self._verbs, call)
         return await self._verbs.serve(call)
 
 

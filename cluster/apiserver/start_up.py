@@ -14,6 +14,7 @@ from cluster.apiserver.options import Options
 if TYPE_CHECKING:
     from cluster.apiserver.app import Apiserver
 
+
 def service_address(options: Options) -> str:
     """First address of the service network: where the Service default/kubernetes is."""
     network = ipaddress.ip_network(options.service_cluster_ip_range.split(",")[0])
@@ -23,7 +24,7 @@ def service_address(options: Options) -> str:
 def advertise_address(options: Options) -> str:
     """The address under which others reach this server: the flag's, or that of the default route."""
     for address in (options.advertise_address, options.bind_address):
-        if address and address not in ("0.0.0.0", "::"):  # noqa: S104
+        if address and not (ipaddress.ip_address(address).is_unspecified or ipaddress.ip_address(address).is_loopback):
             return address
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -54,7 +55,3 @@ def _bootstrap_settings(options: Options) -> BootstrapSettings:
 async def run(server: "Apiserver") -> None:
     await ensure_bootstrap_objects(server.registry, server.registry, _bootstrap_settings(server.options))
     server.booted.set()
-
-
-async def leave(server: "Apiserver") -> None:
-    """Nothing of ours shall point at a server that is gone."""

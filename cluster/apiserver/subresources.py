@@ -6,8 +6,13 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from cluster.apiserver import patches
+from cluster.api.schema import schemas
+from cluster.apiserver import patches, pod_writes, responses, scale, write_options
+from cluster.apiserver.kubelet_proxy import KubeletProxy
+from cluster.apiserver.registry.registry import Registry
+from cluster.apiserver.service_account_tokens import TokenIssuer
 from cluster.apiserver.verbs import Call, Verbs
+from cluster.machinery.decode import decode_body
 from cluster.machinery.status_errors import MethodNotAllowed, NotFound
 
 Handler = Callable[[Verbs, Call], Awaitable[web.StreamResponse]]
@@ -26,17 +31,40 @@ async def same_object(verbs: Verbs, call: Call) -> web.StreamResponse:
     raise MethodNotAllowed("the server does not allow this method on the requested resource")
 
 
-_HANDLERS: dict[str, Handler] = dict.fromkeys(
-    ("status", "finalize", "approval", "ephemeralcontainers", "resize"), same_object
-)
+class _TokenRequest:
+    api_version, kind = "authentication.k8s.io/v1", "TokenRequest"
 
 
-async def serve(verbs: Verbs, call: Call) -> web.StreamResponse:
-    """Raises NotFound for a subresource that the resource does not have."""
-    sub = call.kind.resource.subresource(call.route.subresource)
-    handler = _HANDLERS.get(call.route.subresource)
-    if sub is None or handler is None:
-        raise NotFound("the server could not find the requested resource")
-    if call.route.verb not in sub.verbs:
-        raise MethodNotAllowed("the server does not allow this method on the requested resource")
-    return await handler(verbs, call)
+class Subresources:
+    def __init__(self, registry: Registry, issuer: TokenIssuer | None, proxy: KubeletProxy) -> None:
+        self._issuer = issuer
+        self._handlers: dict[str, Handler] = {
+            **dict.fromkeys(("status", "finalize", "approval", "ephemeralcontainers", "resize"), same_object),
+            **dict.fromkeys(("log", "exec", "attach", "portforward"), proxy.pod),
+            "scale": scale.serve,
+            "binding": pod_writes.bind,
+            "eviction": pod_writes.Evictor(registry).serve,
+            "token": self._token,
+        }
+        self._node_proxy = proxy.node
+
+    async def serve(self, verbs: Verbs, call: Call) -> web.StreamResponse:
+        """Raises NotFound for a subresource that the resource does not have."""
+        name, resource = call.route.subresource, call.kind.resource
+        sub = resource.subresource(name)
+        handler = self._node_proxy if (resource.plural, name) == ("nodes", "proxy") else self._handlers.get(name)
+        if sub is None or handler is None:
+            raise NotFound("the server could not find the requested resource")
+        if call.route.verb not in sub.verbs:
+            raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        return await handler(verbs, call)
+
+    async def _token(self, verbs: Verbs, call: Call) -> web.StreamResponse:
+        if self._issuer is None:
+            raise NotFound("the server could not find the requested resource")
+        write_options.check_write(call.route, "CreateOptions")
+        data = await call.request.read()
+        request = decode_body(data, call.request.headers.get("Content-Type", ""), "TokenRequest").obj
+        schemas().normalize(_TokenRequest(), request)
+        answer = await self._issuer.create_token(request, call.route.namespace, call.route.name)
+        return responses.json(answer, 201)

@@ -186,9 +186,7 @@ class Writer:
         while True:
             try:
                 known = kind.cache.get(namespace, name)
-                entry, written = await self.store.update(
-                    kind.place, namespace, name, change, known=known, ttl=kind.ttl
-                )
+                entry, written = await self.store.update(kind.place, namespace, name, change, known=known, ttl=kind.ttl)
                 if written and last is not None:
                     await kind.strategy.after_update(*last)
                 return result or entry, False

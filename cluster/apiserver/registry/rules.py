@@ -36,4 +36,4 @@ def validate_create(resource: Resource, obj: Object) -> Sequence[FieldError]:
 def validate_update(resource: Resource, new: Object, old: Object, subresource: str) -> Sequence[FieldError]:
     if subresource == "status":
         return validation.validate_status_update(resource, new, old)
-    return validation.validate_update(resource, new, old)
+    return validation.validate_update(resource, new, old, subresource)

@@ -124,7 +124,9 @@ def _bad_address(name: str, address: str, why: str) -> ApiError:
 
 
 def _bad_port(name: str, port: int, why: str) -> ApiError:
-    return invalid("", "Service", name, [("FieldValueInvalid", f"Invalid value: {port}: {why}", "spec.ports[0].nodePort")])
+    return invalid(
+        "", "Service", name, [("FieldValueInvalid", f"Invalid value: {port}: {why}", "spec.ports[0].nodePort")]
+    )
 
 
 class ServiceStrategy(Strategy):
@@ -143,8 +145,7 @@ class ServiceStrategy(Strategy):
         return await self._allocate(obj, {}, dry_run=dry_run)
 
     async def begin_update(self, new: Object, old: Object, *, dry_run: bool) -> Undo | None:
-        undo = await self._allocate(new, old.get("spec") or {}, dry_run=dry_run)
-        return undo
+        return await self._allocate(new, old.get("spec") or {}, dry_run=dry_run)
 
     async def after_update(self, new: Object, old: Object) -> None:
         await self._free(old.get("spec") or {}, new.get("spec") or {})
@@ -248,5 +249,3 @@ def _drop_for_type(spec: Object, before: Object) -> None:
         for name in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
             if spec.get(name) == before.get(name):
                 spec.pop(name, None)
-
-

@@ -67,7 +67,7 @@ class Strategy:
             _keep(new, old, "status")
 
     def prepare_for_update(self, new: Object, old: Object, subresource: str) -> None:
-        if self.generation and not subresource and self.content(new) != self.content(old):
+        if self.generation and subresource != "status" and self.content(new) != self.content(old):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
     def content(self, obj: Object) -> object:
