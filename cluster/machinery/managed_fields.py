@@ -338,7 +338,8 @@ def _pruned(shape: Shape, merged: Object, last: FieldSet, owned: FieldSet) -> Ob
 
 def _require_applicable(resource: Managed, applied: Object) -> None:
     version, kind = applied.get("apiVersion") or "", applied.get("kind") or ""
-    if (applied.get("metadata") or {}).get("managedFields") is not None:
+    metadata = applied.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
         raise BadRequest("metadata.managedFields must be nil")
     if kind != resource.kind:
         raise BadRequest(f"invalid object type: {version}, Kind={kind}")

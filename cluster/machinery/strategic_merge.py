@@ -121,6 +121,8 @@ def _require_ordered(change: list[Any] | None, order: list[Any], key: str) -> No
 def _merge_list(field: Field, original: list[Any], patch: list[Any]) -> list[Any]:
     if not original and not patch:
         return original
+    if any(isinstance(item, list) for item in (*original, *patch)):
+        raise BadRequest("lists of lists are not supported")
     if not any(isinstance(item, dict) for item in (*original, *patch)):
         merged = list(dict.fromkeys([*original, *patch]))
         return _ordered(merged, patch, original, "")

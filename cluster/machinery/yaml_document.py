@@ -195,7 +195,7 @@ def _integer(text: str) -> int | float:
         return float(text)
     else:
         value = int(digits)
-    return sign * value if value < 2**64 else float(sign * value)
+    return sign * value if -(2**63) <= sign * value < 2**64 else float(sign * value)
 
 
 def _tagged(tag: str, text: str, resolved: Any) -> Any:

@@ -204,6 +204,12 @@ def test_configuration_that_does_not_fit_the_schema_is_refused(spec: dict[str, A
     assert refused.value.http_code == 500
 
 
+@pytest.mark.parametrize("metadata", ["x", 1, [], True])
+def test_metadata_that_is_no_map_is_refused(metadata: Any) -> None:
+    with pytest.raises(ApiError, match=r"\.metadata: expected map"):
+        managed_fields.apply(CONFIG_MAPS, None, config_map() | {"metadata": metadata}, "a", True, NOW)
+
+
 def test_applying_the_same_again_changes_nothing() -> None:
     applied = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"k": "v"}}
     once = managed_fields.apply(CONFIG_MAPS, None, applied, "a", False, NOW)

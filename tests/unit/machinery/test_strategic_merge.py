@@ -45,8 +45,11 @@ def test_patch_that_is_no_map_is_refused(patch: object) -> None:
         {"spec": {"containers": [{"name": "one", "$patch": "odd"}]}},
         {"spec": {"containers": [{"$patch": "delete"}]}},
         {"spec": {"containers": ["text"]}},
+        {"metadata": {"finalizers": [["a"]]}},
     ],
 )
 def test_malformed_directive_is_refused(patch: dict[str, object]) -> None:
     with pytest.raises(BadRequest):
-        strategic_merge.apply(resources.PODS, {"spec": {"containers": [{"name": "one"}]}}, patch)
+        strategic_merge.apply(
+            resources.PODS, {"metadata": {"finalizers": ["x"]}, "spec": {"containers": [{"name": "one"}]}}, patch
+        )
