@@ -15,6 +15,8 @@ from cluster.machinery.status_errors import ApiError
 from inventory.model import HostSpec
 from provisioner import kubeconfig
 from provisioner.bundle.build import ensure_bundle
+from provisioner.errors import ProvisionError
+from provisioner.facts.host_facts import units_of
 from provisioner.machines.base import MachineState
 from provisioner.operations.api_probe import operator_tls, readiness
 from provisioner.phases.apply_addons import apply_addons, pending_addons
@@ -177,8 +179,24 @@ async def _join_nodes(run: Run, client: ApiClient) -> None:
     with run.progress.phase("Join nodes"):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(start_node_services(run))
-            tasks.create_task(wait_nodes_ready(client, run.spec))
+            tasks.create_task(_wait_nodes(run, client))
         await label_masters(client, run.spec)
+
+
+async def _wait_nodes(run: Run, client: ApiClient) -> None:
+    try:
+        await wait_nodes_ready(client, run.spec)
+    except ProvisionError as error:
+        # A Node seldom says that it waits for a controller; which unit has died says it better.
+        await gather_facts(run, run.spec.hosts)
+        dead = [
+            f"{host.name}: {unit} does not run"
+            for host in run.spec.hosts
+            for unit in units_of(host)
+            if not run.facts_of(host).unit(unit).active
+        ]
+        why = "; ".join([*dead, error.why])
+        raise ProvisionError(error.what, why=why, next_step=error.next_step) from error
 
 
 def _api(run: Run) -> ApiClient:
