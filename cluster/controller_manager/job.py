@@ -37,6 +37,18 @@ def is_tracked(pod: Object) -> bool:
     return FINALIZER in (pod["metadata"].get("finalizers") or ())
 
 
+def _job_uid(pod: Object) -> str:
+    return str((controller_of(pod) or {}).get("uid") or "")
+
+
+def _job_of_tracked(pod: Object) -> list[str]:
+    """Index function: the Job that a Pod with our finalizer names."""
+    reference = controller_of(pod)
+    if reference is None or reference["kind"] != "Job" or not is_tracked(pod):
+        return []
+    return [str(Key(key_of(pod).namespace, reference["name"]))]
+
+
 class JobController:
     def __init__(self, context: Context) -> None:
         self._client = context.client
@@ -47,6 +59,7 @@ class JobController:
         self._jobs = context.informers.of(JOBS)
         self._pods = context.informers.of(resources.PODS)
         self._pods.add_index(BY_CONTROLLER, controller_index)
+        self._pods.add_index("tracked-by-job", _job_of_tracked)
         self.controller = Controller("job-controller", self.reconcile, workers=5)
         enqueue_all(self.controller, self._jobs)
         self._pods.add_handler(self._pod_added, lambda _, new: self._pod_changed(new), self._pod_deleted)
@@ -77,6 +90,7 @@ class JobController:
 
     async def reconcile(self, key: Key) -> Requeue | None:
         job = self._jobs.get(key)
+        await self._release_strays(key, job)
         if job is None:
             return None
         pods = await self._pods_of(job)
@@ -91,6 +105,20 @@ class JobController:
             return await self._expire(job, now)
         job = await self._count(job, pods, now)
         return await self._advance(job, pods, now)
+
+    async def _release_strays(self, key: Key, job: Object | None) -> None:
+        """Pods whose Job is gone, or another of that name by now: nobody will count them, their finalizer must go."""
+        known = job["metadata"]["uid"] if job is not None else ""
+        strays = [p for p in self._pods.by_index("tracked-by-job", str(key)) if _job_uid(p) != known]
+        if not strays:
+            return
+        try:
+            live = await self._client.get(JOBS, key.name, namespace=key.namespace)
+        except NotFound:
+            live = {"metadata": {"uid": ""}}
+        for pod in strays:
+            if _job_uid(pod) != live["metadata"]["uid"]:
+                await self._untrack(pod)
 
     async def _pods_of(self, job: Object) -> list[Object]:
         candidates = self._pods.by_index(BY_CONTROLLER, job["metadata"]["uid"]) + self._pods.by_index(
