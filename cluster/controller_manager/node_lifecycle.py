@@ -73,7 +73,9 @@ def taints_for(node: Object, *, execute: bool, now: datetime.datetime) -> list[O
     """
     before: Sequence[Object] = (node.get("spec") or {}).get("taints") or ()
     wanted = {(key, "NoSchedule") for key in no_schedule_keys(node)}
-    bad = {"False": NOT_READY, "Unknown": UNREACHABLE}.get(readiness(node))
+    # A Node that has never reported is no worse off for it until its grace period makes it Unknown.
+    reported = condition(node, "Ready") is not None
+    bad = {"False": NOT_READY, "Unknown": UNREACHABLE}.get(readiness(node)) if reported else None
     if bad is not None:
         has_one = any(t["key"] in (NOT_READY, UNREACHABLE) and t["effect"] == "NoExecute" for t in before)
         if execute or has_one:

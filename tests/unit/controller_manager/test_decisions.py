@@ -257,6 +257,12 @@ def test_a_node_that_is_well_again_loses_our_taints_and_keeps_others() -> None:
     assert taints_for(node("True", [theirs, ours]), execute=True, now=NOW) == [theirs]
 
 
+def test_a_node_that_has_not_reported_yet_is_not_emptied() -> None:
+    fresh: Obj = {"metadata": {"name": "n1"}, "spec": {}, "status": {}}
+
+    assert taints_for(fresh, execute=True, now=NOW) == []
+
+
 def test_a_pod_stays_as_long_as_it_tolerates() -> None:
     taint = {"key": "k", "effect": "NoExecute", "timeAdded": "2026-01-01T11:59:00Z"}
     patient = pod("p", spec={"tolerations": [{"key": "k", "operator": "Exists", "tolerationSeconds": 300}]})
