@@ -106,7 +106,7 @@ def resource_value(pod: Object, reference: Mapping[str, str], container: Object,
     exact = Decimal(value) / 1000 if resource == "cpu" else Decimal(value)
     divisor = parse_amount(reference.get("divisor") or "1") or Decimal(1)
     quotient = exact / divisor
-    return str(quotient.to_integral_value(ROUND_CEILING))
+    return str(quotient.to_integral_value(ROUND_CEILING).quantize(Decimal(1)))
 
 
 def decode_secret(secret: Object, key: str) -> bytes | None:

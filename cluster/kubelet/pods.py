@@ -85,7 +85,7 @@ def full_name(pod: Object) -> str:
 
 
 def is_static(pod: Object) -> bool:
-    return (pod["metadata"].get("annotations") or {}).get(CONFIG_SOURCE_ANNOTATION, "api") != "api"
+    return bool((pod["metadata"].get("annotations") or {}).get(CONFIG_SOURCE_ANNOTATION, "api") != "api")
 
 
 def is_mirror(pod: Object) -> bool:

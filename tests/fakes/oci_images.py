@@ -14,10 +14,11 @@ from pathlib import Path
 
 BUSYBOX = Path("/bin/busybox")
 CATATONIT = Path("/usr/bin/catatonit")
-APPLETS = (
-    "sh cat echo ls sleep id env hostname ps kill mount stat touch wget nc httpd sed grep head tail test true false "
-    "date mkdir rm tr wc sync dd tee timeout df seq trap printf readlink find stty nslookup"
-).split()
+_APPLET_TEXT = """
+sh cat echo ls sleep id env hostname ps kill mount stat touch wget nc httpd sed grep head tail test true false
+date mkdir rm tr wc sync dd tee timeout df seq trap printf readlink find stty nslookup
+"""
+APPLETS = _APPLET_TEXT.split()
 
 
 def image_archive(
