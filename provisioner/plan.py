@@ -4,6 +4,7 @@ What is left to do, worked out from what is wished and what was found. Pure: no 
 `make_plan` is what `--dry-run` prints. The phases ask the same functions below, so what they do is what it says.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -69,7 +70,7 @@ def make_plan(spec: ClusterSpec, observed: Observed) -> tuple[Change, ...]:
         ("Join nodes", Role.NODE),
     ):
         for host in spec.with_role(roles):
-            changes += [Change(phase, text, host.name) for text in _unit_changes(phase, host, observed.of(host))]
+            changes += [Change(phase, text, host.name) for text in _unit_changes(phase, host, observed)]
     changes += [Change("Apply add-ons", text) for text in observed.api]
     return tuple(changes)
 
@@ -98,8 +99,12 @@ def units_to_restart(host: HostSpec, facts: HostFacts, units: Sequence[str]) -> 
     return [unit for unit in units if unit in units_of(host) and facts.unit(unit).active and facts.unit(unit).stale]
 
 
-def _unit_changes(phase: str, host: HostSpec, facts: HostFacts) -> list[str]:
-    units = PHASE_UNITS[phase]
+def _unit_changes(phase: str, host: HostSpec, observed: Observed) -> list[str]:
+    units, facts = PHASE_UNITS[phase], observed.of(host)
+    if facts.release and facts.release != observed.release:
+        # Every unit's inputs name its release, so a new one makes all that run stale.
+        known = {name: dataclasses.replace(unit, stale=unit.active) for name, unit in facts.units.items()}
+        facts = dataclasses.replace(facts, units=known)
     return [f"start {unit}" for unit in units_to_start(host, facts, units)] + [
         f"restart {unit}" for unit in units_to_restart(host, facts, units)
     ]

@@ -22,7 +22,10 @@ def finished(spec: ClusterSpec) -> Observed:
     """A cluster as apply leaves it."""
     facts = {
         host.name: HostFacts(
-            releases=(RELEASE,), laid_down="files", units={unit: UnitFacts(active=True) for unit in units_of(host)}
+            release=RELEASE,
+            releases=(RELEASE,),
+            laid_down="files",
+            units={unit: UnitFacts(active=True) for unit in units_of(host)},
         )
         for host in spec.hosts
     }
@@ -87,6 +90,7 @@ def test_a_new_release_concerns_every_host(spec: ClusterSpec) -> None:
     plan = make_plan(spec, dataclasses.replace(finished(spec), release="new"))
 
     assert sum(change.phase == "Push the bundle" for change in plan) == 5
+    assert sum(change.what == "restart etcd" for change in plan) == 3
 
 
 def test_without_the_operators_record_files_are_laid_down_again(spec: ClusterSpec) -> None:
