@@ -20,6 +20,7 @@ from pathlib import Path
 
 from cluster.client.delegated_auth import DelegatedAuth
 from cluster.client.health_server import HealthServer, server_context, serving
+from cluster.client.kubeconfig import KubeconfigError
 from cluster.client.leader_election import ElectionSettings, LeaderElector, LeadershipLost
 from cluster.client.metrics import Gauge
 from cluster.client.rest import ApiClient
@@ -99,15 +100,15 @@ def start_logging(verbosity: int) -> None:
 
 
 def run_component(options: argparse.Namespace, name: str, lead: Callable[[ApiClient], Awaitable[None]]) -> int:
-    """Run until SIGTERM or SIGINT (0) or until leadership is lost (1). Blocks."""
+    """Run until SIGTERM or SIGINT (0) or until it cannot go on: leadership lost, no kubeconfig (1). Blocks."""
     start_logging(options.v)
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(_until_told_to_stop(options, name, lead))
-        except LeadershipLost as lost:
-            log.error("%s", lost)
+        except (LeadershipLost, KubeconfigError) as error:
+            log.error("%s", error)
             return 1
 
 
