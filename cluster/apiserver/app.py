@@ -209,7 +209,7 @@ class Apiserver:
         except (ApiError, EtcdError, TimeoutError) as fault:
             log.warning("our endpoint stays until its lease ends: %s", fault)
 
-    async def _listen(self, server: "web.Server[web.BaseRequest]", context: ssl.SSLContext) -> asyncio.Server:
+    async def _listen(self, server: web.Server, context: ssl.SSLContext) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         listener = await loop.create_server(
             server, self.options.bind_address, self.options.secure_port, ssl=context, backlog=1024, reuse_address=True

@@ -195,4 +195,4 @@ def _container(pod: Object, wanted: str, subresource: str) -> str:
 
 
 def _unreachable(host: str, port: int, fault: BaseException) -> ApiError:
-    return InternalError(f"error dialing backend: dial tcp {host}:{port}: {fault or type(fault).__name__}")
+    return InternalError(f"error dialing backend: dial tcp {host}:{port}: {str(fault) or type(fault).__name__}")

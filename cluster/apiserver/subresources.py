@@ -28,7 +28,8 @@ async def same_object(verbs: Verbs, call: Call) -> web.StreamResponse:
             return await verbs.update(call, name)
         case "patch":
             return await patches.patch(verbs, call, name)
-    raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        case _:
+            raise MethodNotAllowed("the server does not allow this method on the requested resource")
 
 
 class _TokenRequest:

@@ -84,7 +84,8 @@ class Verbs:
                 return await self.delete(call)
             case "deletecollection":
                 return await self.delete_collection(call)
-        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+            case _:
+                raise MethodNotAllowed("the server does not allow this method on the requested resource")
 
     def answer(self, call: Call, entry: Entry, status: int = 200) -> web.Response:
         view = call.view()

@@ -111,7 +111,7 @@ class Allocator:
         tries = [random.randint(first, last) for _ in range(_TRIES)]  # noqa: S311
         for port in [*tries, *range(first, last + 1)]:
             if await self._store.reserve(NODE_PORTS_PLACE, str(port), name):
-                return port
+                return int(port)
         raise InternalError("failed to allocate a nodePort: range is full")
 
     async def free_port(self, port: int) -> None:
