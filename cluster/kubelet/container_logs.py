@@ -58,6 +58,8 @@ def tail_offset(path: Path, lines: int) -> int:
     """Where the last `lines` lines begin. Blocking."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
+        if lines <= 0:
+            return end
         position, found = end, 0
         while position > 0:
             size = min(BLOCK, position)
@@ -71,7 +73,7 @@ def tail_offset(path: Path, lines: int) -> int:
                 found += 1
                 if found >= lines:
                     return position + index + 1
-    return 0 if lines else end
+    return 0
 
 
 async def read_log(path: Path, options: LogOptions, is_running: Callable[[], bool]) -> AsyncIterator[bytes]:
