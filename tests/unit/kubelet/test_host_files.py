@@ -50,7 +50,7 @@ def test_log_lines_are_read_and_others_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("lines", "text"),
-    [(0, b""), (1, b"three\n"), (2, b"two\nthree\n"), (9, b"one\ntwo\nthree\n")],  # fmt: skip
+    [(0, b""), (1, b"three\n"), (2, b"two\nthree\n"), (9, b"one\ntwo\nthree\n")],
 )
 async def test_the_tail_of_a_log(tmp_path: Path, lines: int, text: bytes) -> None:
     path = tmp_path / "0.log"
