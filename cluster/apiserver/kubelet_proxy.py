@@ -6,18 +6,20 @@ client and kubelet. Source: k8s.io/kubernetes, pkg/registry/core/pod/rest and pk
 """
 
 import asyncio
+import random
 import ssl
 from urllib.parse import urlencode
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from cluster.api import resources
 from cluster.apiserver.options import Options
 from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.verbs import Call, Verbs
 from cluster.machinery.objects import Object
-from cluster.machinery.status_errors import ApiError, BadRequest, InternalError, not_found
+from cluster.machinery.status_errors import ApiError, BadRequest, InternalError, ServiceUnavailable, not_found
 
 _CHUNK = 64 << 10
 _CONNECT_SECONDS = 10.0
@@ -75,19 +77,61 @@ class KubeletProxy:
         name = call.route.name.split(":")[0]
         return await self._pass_on(call, name, call.route.tail or "/", call.request.rel_url.raw_query_string)
 
+    async def pod_pages(self, verbs: Verbs, call: Call) -> web.StreamResponse:
+        """pods/[SCHEME:]NAME[:PORT]/proxy/…: what the Pod itself serves."""
+        scheme, name, port = _target(call.route.name)
+        entry = await verbs.read(call.kind, call.route.namespace, name)
+        pod = call.kind.decode(entry)
+        address = (pod.get("status") or {}).get("podIP")
+        if not address:
+            raise BadRequest("address not allowed")
+        declared = [p for c in pod["spec"].get("containers") or [] for p in c.get("ports") or []]
+        number = port if port.isdigit() else next((p["containerPort"] for p in declared if p.get("name") == port), 0)
+        if not port:
+            number = declared[0]["containerPort"] if declared else 80
+        return await self._forward(call, scheme, str(address), int(number), _rest(call))
+
+    async def service_pages(self, verbs: Verbs, call: Call) -> web.StreamResponse:
+        """services/[SCHEME:]NAME[:PORT]/proxy/…: what one of its ready endpoints serves."""
+        scheme, name, port = _target(call.route.name)
+        namespace = call.route.namespace
+        entry = await verbs.read(call.kind, namespace, name)
+        ports = (call.kind.decode(entry).get("spec") or {}).get("ports") or []
+        wanted = next((p for p in ports if port in (p.get("name", ""), str(p["port"]))), None)
+        if wanted is None and not port and len(ports) == 1:
+            wanted = ports[0]
+        if wanted is None:
+            raise ServiceUnavailable(f'no service port "{port}" found for service "{name}"')
+        endpoints = self._registry.get(resources.ENDPOINTS, namespace, name) or {}
+        found = [
+            (address["ip"], endpoint["port"])
+            for subset in endpoints.get("subsets") or []
+            for endpoint in subset.get("ports") or []
+            if endpoint.get("name", "") == wanted.get("name", "")
+            for address in subset.get("addresses") or []
+        ]
+        if not found:
+            raise ServiceUnavailable(f'no endpoints available for service "{call.route.name}"')
+        host, number = random.choice(found)  # noqa: S311
+        return await self._forward(call, scheme, host, int(number), _rest(call))
+
     async def _pass_on(self, call: Call, node: str, path: str, query: str) -> web.StreamResponse:
         host, port = self.address_of(node)
-        target = path + (f"?{query}" if query else "")
+        return await self._forward(call, "https", host, port, path + (f"?{query}" if query else ""))
+
+    async def _forward(self, call: Call, scheme: str, host: str, port: int, target: str) -> web.StreamResponse:
+        kubelet = call.route.resource == "nodes" or call.route.subresource != "proxy"
+        tls = (self._context() if kubelet else _unchecked()) if scheme == "https" else None
         if call.request.headers.get("Upgrade"):
-            return await self._tunnel(call.request, host, port, target)
-        url = f"https://{host}:{port}{target}"
+            return await self._tunnel(call.request, host, port, target, tls)
+        url = URL(f"{scheme}://{host}:{port}{target}", encoded=True)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
         headers = {k: v for k, v in call.request.headers.items() if k.lower() not in _HOP_HEADERS}
         body = await call.request.read() if call.request.can_read_body else None
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
-                session.request(call.request.method, url, data=body, headers=headers, ssl=self._context()) as answer,
+                session.request(call.request.method, url, data=body, headers=headers, ssl=tls or True) as answer,
             ):
                 response = web.StreamResponse(status=answer.status)
                 response.headers["Content-Type"] = answer.headers.get("Content-Type", "text/plain")
@@ -101,11 +145,13 @@ class KubeletProxy:
         except aiohttp.ClientConnectorError as fault:
             raise _unreachable(host, port, fault) from None
 
-    async def _tunnel(self, request: web.BaseRequest, host: str, port: int, target: str) -> web.StreamResponse:
+    async def _tunnel(
+        self, request: web.BaseRequest, host: str, port: int, target: str, tls: ssl.SSLContext | None
+    ) -> web.StreamResponse:
         """Send the upgrade on, hand its answer back, then carry bytes until one side ends."""
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                reader, writer = await asyncio.open_connection(host, port, ssl=self._context())
+                reader, writer = await asyncio.open_connection(host, port, ssl=tls)
         except (OSError, TimeoutError) as fault:
             raise _unreachable(host, port, fault) from None
         transport = request.transport
@@ -157,6 +203,32 @@ class _Tunnel(asyncio.Protocol):
 
     async def drained(self) -> None:
         await self._may_write.wait()
+
+
+def _unchecked() -> ssl.SSLContext:
+    """For https pages of Pods: nobody knows who signed their certificates."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def _target(text: str) -> tuple[str, str, str]:
+    """`https:web:8443` -> scheme, name, port; the latter may be a name or empty."""
+    parts = text.split(":")
+    match parts:
+        case [name]:
+            return "http", name, ""
+        case [name, port]:
+            return "http", name, port
+        case [scheme, name, port] if scheme in ("", "http", "https"):
+            return scheme or "http", name, port
+        case _:
+            raise BadRequest(f'invalid service request "{text}"')
+
+
+def _rest(call: Call) -> str:
+    query = call.request.rel_url.raw_query_string
+    return (call.route.tail or "/") + (f"?{query}" if query else "")
 
 
 def _kubelet_query(call: Call, pod: Object) -> str:

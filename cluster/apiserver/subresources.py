@@ -47,13 +47,17 @@ class Subresources:
             "eviction": pod_writes.Evictor(registry).serve,
             "token": self._token,
         }
-        self._node_proxy = proxy.node
+        self._proxies: dict[str, Handler] = {
+            "nodes": proxy.node,
+            "pods": proxy.pod_pages,
+            "services": proxy.service_pages,
+        }
 
     async def serve(self, verbs: Verbs, call: Call) -> web.StreamResponse:
         """Raises NotFound for a subresource that the resource does not have."""
         name, resource = call.route.subresource, call.kind.resource
         sub = resource.subresource(name)
-        handler = self._node_proxy if (resource.plural, name) == ("nodes", "proxy") else self._handlers.get(name)
+        handler = self._proxies.get(resource.plural) if name == "proxy" else self._handlers.get(name)
         if sub is None or handler is None:
             raise NotFound("the server could not find the requested resource")
         if call.route.verb not in sub.verbs:

@@ -81,3 +81,19 @@ async def test_an_upgraded_connection_is_a_tunnel_of_bytes(api: "Api", pod: str)
         assert await reader.readexactly(5) == b"HELLO"
     writer.close()
     await writer.wait_closed()
+
+
+async def _page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    first = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0]
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(first) + first)
+    writer.close()
+
+
+async def test_a_pods_own_pages_are_reached_through_its_proxy(api: "Api", pod: str) -> None:
+    server = await asyncio.start_server(_page, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    running = {"status": {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}}
+    patched = await api.call("PATCH", f"{pod}/status", running, "application/merge-patch+json")
+    assert patched[0] == 200
+    assert await api.call("GET", f"{pod}:{port}/proxy/a/b?c=d") == (200, "GET /a/b?c=d HTTP/1.1")
+    server.close()
