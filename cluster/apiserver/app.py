@@ -23,6 +23,7 @@ from cluster.apiserver.masters import Masters
 from cluster.apiserver.metrics import RequestMetrics
 from cluster.apiserver.options import Options
 from cluster.apiserver.pages import PageServer
+from cluster.apiserver.registry import service_repair
 from cluster.apiserver.registry.generic import Writer
 from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.registry.services import Allocator, ServiceStrategy
@@ -68,9 +69,10 @@ class Apiserver:
             self.registry,
             authorizer=self.security.authorizer,
         )
+        self.allocator: Allocator | None = None
         services = self.registry.kind(resources.SERVICES).strategy
         if isinstance(services, ServiceStrategy):
-            services.allocator = Allocator(
+            self.allocator = services.allocator = Allocator(
                 self.store,
                 self.registry.create,
                 self.registry.delete,
@@ -156,6 +158,7 @@ class Apiserver:
                     tasks.create_task(self.cache.run(), name="watch-cache"),
                     boot := tasks.create_task(self._boot(), name="boot"),
                     tasks.create_task(self._reconcile_masters(), name="masters"),
+                    tasks.create_task(self._repair_services(), name="service-repair"),
                     tasks.create_task(compaction.run(self.etcd, interval), name="compaction"),
                 ]
                 try:
@@ -197,6 +200,11 @@ class Apiserver:
         masters = self._masters()
         if masters is not None:
             await masters.run()
+
+    async def _repair_services(self) -> None:
+        await self.booted.wait()
+        if self.allocator is not None:
+            await service_repair.run(self.registry, self.store, self.cache, self.allocator)
 
     async def _leave(self) -> None:
         """Nothing of ours shall point at a server that is gone; if the store is gone too, the lease sees to it."""
