@@ -193,6 +193,42 @@ def destroy(name: str, as_json: bool, ask_become_pass: bool) -> None:
             click.echo(f"Cluster {name} is gone.")
 
 
+@provision.group()
+def machines() -> None:
+    """Lose a local machine, and boot it again."""
+
+
+@machines.command("kill")
+@click.argument("name")
+@click.argument("machine")
+def kill(name: str, machine: str) -> None:
+    """Take a local machine's power away, at once."""
+    from provisioner.actions.describe import describe_record
+    from provisioner.actions.machines import kill_machine
+
+    with _reported(False):
+        home = _home(name)
+        record = _require_record(home)
+        ran = kill_machine(home, record, describe_record(home, record), machine)
+        click.echo(f"{machine} is dead." if ran else f"{machine} was not running.")
+
+
+@machines.command("start")
+@click.argument("name")
+@click.argument("machine")
+def start(name: str, machine: str) -> None:
+    """Boot a local machine again, with all that is on its disks."""
+    from provisioner.actions.describe import describe_record
+    from provisioner.actions.machines import start_machine
+
+    with _reported(False):
+        home = _home(name)
+        record = _require_record(home)
+        with home.lock():
+            started = start_machine(home, record, describe_record(home, record), machine)
+        click.echo(f"{machine} boots." if started else f"{machine} runs already.")
+
+
 @provision.command()
 def schema() -> None:
     """Print the JSON Schema of an inventory file."""

@@ -98,8 +98,9 @@ class NspawnMachines:
         todo = [host for host in hosts if states[host.name] is not MachineState.RUNNING]
         for host in todo:
             self._journal.will_make("machine", host.name)
-        keys = await asyncio.gather(*(asyncio.to_thread(self._make_and_start, host, base) for host in todo))
-        self._pin(keys)
+        self._pin(await asyncio.gather(*(asyncio.to_thread(self._make, host, base) for host in todo)))
+        # Pinned before it runs: a run killed in between would leave a machine whose key nobody knows.
+        await asyncio.gather(*(asyncio.to_thread(self._start, host.name) for host in todo))
 
     def _prepare(self) -> None:
         self._home.make()
@@ -108,7 +109,7 @@ class NspawnMachines:
             self._network.ensure(self._journal)
         ensure_operator_key(self._home.ssh_key)
 
-    def _make_and_start(self, host: HostSpec, base: Path) -> str:
+    def _make(self, host: HostSpec, base: Path) -> str:
         """Returns the machine's line for known_hosts."""
         folder = self._folder(host.name)
         nspawn_process.end_machine(self.machine_name(host.name), folder / "root")
@@ -119,7 +120,6 @@ class NspawnMachines:
         public = _ensure_host_key(root)
         self._write_files(host, root)
         (folder / "made").touch()
-        self._start(host.name)
         return f"{host.address} {public}"
 
     def _start(self, host: str) -> None:
@@ -129,7 +129,17 @@ class NspawnMachines:
         nspawn_process.start_machine(name, host, folder / "root", self._network.bridge, binds, folder / "console.log")
 
     def start(self, host: str) -> None:
-        """Switch a stopped machine on again, with all it has on its disks."""
+        """
+        Switch a stopped machine on again, with all it has on its disks.
+
+        Raises HostUnfitError when this machine was restarted since: mounts and bridge are gone, `create` makes them.
+        """
+        if not self._network.exists() or not os.path.ismount(self._folder(host) / "root"):
+            raise HostUnfitError(
+                f"machine {host} cannot be started alone",
+                why="this machine was restarted since, and the bridge or the machine's mount is gone",
+                next_step=f"Run `provision cluster {self._home.name}`, which makes them again.",
+            )
         self.kill(host)
         self._start(host)
 
