@@ -4,9 +4,9 @@ Does a Pod's template fit a Node: selector, required affinity, taints. Pure. Dae
 
 from collections.abc import Iterable, Mapping
 
-from cluster.controller_manager.tolerations import tolerates_all
 from cluster.machinery.labels import Requirement
 from cluster.machinery.objects import Object
+from cluster.machinery.tolerations import first_untolerated
 
 _OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": "gt", "Lt": "lt"}
 
@@ -36,4 +36,4 @@ def fits_labels(spec: Object, node: Object) -> bool:
 
 
 def fits_taints(tolerations: list[Object], node: Object, *effects: str) -> bool:
-    return tolerates_all(tolerations, (node.get("spec") or {}).get("taints") or (), effects)
+    return first_untolerated(tolerations, (node.get("spec") or {}).get("taints") or (), effects) is None

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from cluster.api import resources
 from cluster.client.controller import Controller, Requeue
 from cluster.controller_manager.context import Context, enqueue_all
-from cluster.controller_manager.tolerations import tolerates
 from cluster.machinery.objects import Key, Object, key_of
 from cluster.machinery.status_errors import Conflict, NotFound
 from cluster.machinery.timestamps import format_time, parse_time
+from cluster.machinery.tolerations import tolerates
 
 
 def no_execute(node: Object) -> list[Object]:

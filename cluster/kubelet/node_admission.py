@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from cluster.kubelet.pods import is_critical, is_static
 from cluster.kubelet.resources import pod_requests, total_requests
 from cluster.machinery.objects import Object
+from cluster.machinery.tolerations import first_untolerated
 
 _UNTOLERATED = "Predicate TaintToleration failed"
 
@@ -115,18 +116,5 @@ def _has_port_conflict(pod: Object, others: Sequence[Object]) -> bool:
 
 def _tolerates_execution(pod: Object, node: Object) -> bool:
     """NoSchedule is the scheduler's business, NoExecute is ours too."""
-    tolerations = pod["spec"].get("tolerations") or ()
-    for taint in (node.get("spec") or {}).get("taints") or ():
-        if taint.get("effect") == "NoExecute" and not any(_tolerates(t, taint) for t in tolerations):
-            return False
-    return True
-
-
-def _tolerates(toleration: Object, taint: Object) -> bool:
-    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
-        return False
-    if toleration.get("key") and toleration["key"] != taint.get("key"):
-        return False
-    if (toleration.get("operator") or "Equal") == "Exists":
-        return True
-    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
+    tolerations, taints = pod["spec"].get("tolerations") or (), (node.get("spec") or {}).get("taints") or ()
+    return first_untolerated(tolerations, taints, ("NoExecute",)) is None

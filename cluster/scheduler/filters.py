@@ -5,10 +5,10 @@ Pure. Each filter gives upstream's reason, to the letter: people grep for them. 
 Pods from the Node would not change it. Source: kube-scheduler, framework/plugins/*.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from cluster.machinery.objects import Object
+from cluster.machinery.tolerations import first_untolerated
 from cluster.scheduler.node_info import UNSCHEDULABLE_TAINT, NodeInfo
 from cluster.scheduler.pod_info import PodInfo
 
@@ -27,28 +27,6 @@ TAINTED = Refusal("TaintToleration", ("node(s) had untolerated taint(s)",), True
 WRONG_LABELS = Refusal("NodeAffinity", ("node(s) didn't match Pod's node affinity/selector",), True)
 PORT_TAKEN = Refusal("NodePorts", ("node(s) didn't have free ports for the requested pod ports",), False)
 _TOO_MANY_PODS = "Too many pods"
-
-
-def tolerates(tolerations: Sequence[Object], taint: Object) -> bool:
-    """Whether one of the tolerations covers the taint."""
-    key, effect, value = taint.get("key"), taint.get("effect"), taint.get("value") or ""
-    for toleration in tolerations:
-        if toleration.get("effect") and toleration["effect"] != effect:
-            continue
-        if toleration.get("key") and toleration["key"] != key:
-            continue
-        operator = toleration.get("operator") or "Equal"
-        if operator == "Exists" or (operator == "Equal" and (toleration.get("value") or "") == value):
-            return True
-    return False
-
-
-def untolerated(tolerations: Sequence[Object], taints: Sequence[Object], effects: Sequence[str]) -> Object | None:
-    """The first taint of these effects that nothing tolerates."""
-    for taint in taints:
-        if taint.get("effect") in effects and not tolerates(tolerations, taint):
-            return taint
-    return None
 
 
 def fits_labels(pod: PodInfo, name: str, labels: Mapping[str, str]) -> bool:
@@ -76,11 +54,11 @@ def _fits_resources(pod: PodInfo, node: NodeInfo) -> Refusal | None:
 
 def refusal(pod: PodInfo, node: NodeInfo) -> Refusal | None:
     """Why this Node does not take the Pod, looking at nothing else; None when it does. First fault wins."""
-    if node.unschedulable and not tolerates(pod.tolerations, UNSCHEDULABLE_TAINT):
+    if node.unschedulable and first_untolerated(pod.tolerations, (UNSCHEDULABLE_TAINT,), ("NoSchedule",)) is not None:
         return UNSCHEDULABLE
     if pod.node_name and pod.node_name != node.name:
         return WRONG_NAME
-    if node.taints and untolerated(pod.tolerations, node.taints, ("NoSchedule", "NoExecute")) is not None:
+    if node.taints and first_untolerated(pod.tolerations, node.taints, ("NoSchedule", "NoExecute")) is not None:
         return TAINTED
     if (pod.node_selector or pod.node_terms is not None) and not fits_labels(pod, node.name, node.labels):
         return WRONG_LABELS

@@ -9,8 +9,9 @@ import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+from cluster.machinery.tolerations import first_untolerated
 from cluster.scheduler.cluster_state import ClusterState
-from cluster.scheduler.filters import Refusal, fits_labels, untolerated
+from cluster.scheduler.filters import Refusal, fits_labels
 from cluster.scheduler.node_info import NodeInfo
 from cluster.scheduler.pod_info import PodInfo, PodTerm, Spread
 
@@ -177,7 +178,7 @@ class Neighbours:
         if spread.honor_affinity and not fits_labels(self.pod, info.name, info.labels):
             return False
         effects = ("NoSchedule", "NoExecute")
-        return not spread.honor_taints or untolerated(self.pod.tolerations, info.taints, effects) is None
+        return not spread.honor_taints or first_untolerated(self.pod.tolerations, info.taints, effects) is None
 
 
 def _matches(term: PodTerm, other: PodInfo, state: ClusterState) -> bool:

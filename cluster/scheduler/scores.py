@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from cluster.scheduler.filters import untolerated
+from cluster.machinery.tolerations import first_untolerated
 from cluster.scheduler.node_info import NodeInfo
 from cluster.scheduler.pod_info import PodInfo
 
@@ -75,7 +75,7 @@ def node_score(pod: PodInfo, node: NodeInfo, image_nodes: Mapping[str, int], nod
     if node.images:
         absolute += image_locality(pod, node, image_nodes, node_count)
     disliked = sum(
-        1 for taint in node.taints if untolerated(pod.tolerations, (taint,), ("PreferNoSchedule",)) is not None
+        1 for taint in node.taints if first_untolerated(pod.tolerations, (taint,), ("PreferNoSchedule",)) is not None
     )
     preferred = sum(weight for weight, term in pod.preferred_nodes if term.matches(node.name, node.labels))
     return NodeScore(absolute, disliked, preferred, node.owners[pod.owner] if pod.owner else 0)
