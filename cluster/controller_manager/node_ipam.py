@@ -11,6 +11,7 @@ from cluster.api import resources
 from cluster.client.controller import Controller
 from cluster.controller_manager.context import Context, enqueue_all
 from cluster.machinery.objects import Key, Object
+from cluster.machinery.status_errors import ApiError, NotFound
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -39,7 +40,14 @@ class Ranges:
             del self._owner[network]
 
     def allocate(self, node: str) -> str:
-        """Raises RangeExhausted."""
+        """
+        The range of `node`: the one it was given before, as long as it was not released. Raises RangeExhausted.
+
+        The Node that was seen may be older than the last allocation; a second range for it would be lost.
+        """
+        for network, owner in self._owner.items():
+            if owner == node:
+                return str(network)
         for network in self._all():
             if not any(network.overlaps(taken) for taken in self._taken_near(network)):
                 self._owner[network] = node
@@ -93,6 +101,17 @@ class NodeIpamController:
         }
         try:
             await self._client.patch(resources.NODES, key.name, patch, patch_type="strategic")
-        except BaseException:
-            self._ranges.release(key.name)
+        except ApiError:
+            await self._recall(key.name)
             raise
+
+    async def _recall(self, name: str) -> None:
+        """After a refused or unanswered write: what the Node has by now is what it owns, and nothing else."""
+        try:
+            node = await self._client.get(resources.NODES, name)
+        except NotFound:
+            self._ranges.release(name)
+            return
+        if has := ranges_of(node):
+            self._ranges.release(name)
+            self._ranges.occupy(name, has)
