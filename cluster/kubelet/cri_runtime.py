@@ -1,38 +1,42 @@
 """
 CRI v1 over gRPC on the runtime's unix socket.
 
-The only module that knows the CRI's messages; everybody else sees the dataclasses of runtime.py.
+With cri_messages.py the only module that knows the CRI; everybody else sees the dataclasses of runtime.py.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
 
+from cluster.kubelet.cri_messages import (
+    container_config,
+    linux_resources,
+    read_container,
+    read_image,
+    read_sandbox,
+    sandbox_config,
+    state_of,
+)
 from cluster.kubelet.generated import cri_pb2 as cri
 from cluster.kubelet.runtime import (
     CONTAINER_NAME_LABEL,
     POD_UID_LABEL,
     Container,
-    ContainerSecurity,
     ContainerSpec,
-    ContainerState,
     ContainerSummary,
     ContainerUsage,
     ExecResult,
     FilesystemUsage,
     Image,
     LinuxResources,
-    Mount,
-    Namespaces,
     RegistryCredentials,
     RuntimeCondition,
     RuntimeFault,
     RuntimeVersion,
     Sandbox,
     SandboxSpec,
-    SecurityProfile,
 )
 
 _RUNTIME = "/runtime.v1.RuntimeService/"
@@ -44,18 +48,6 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 CALL_SECONDS = 120.0
 """Upstream's --runtime-request-timeout is 2 min; pulls, stops and execs have their own."""
 PULL_SECONDS = 30 * 60.0
-
-_STATES = {
-    cri.CONTAINER_CREATED: ContainerState.CREATED,
-    cri.CONTAINER_RUNNING: ContainerState.RUNNING,
-    cri.CONTAINER_EXITED: ContainerState.EXITED,
-}
-_PROPAGATION = {
-    "None": cri.PROPAGATION_PRIVATE,
-    "HostToContainer": cri.PROPAGATION_HOST_TO_CONTAINER,
-    "Bidirectional": cri.PROPAGATION_BIDIRECTIONAL,
-}
-_PROPAGATION_NAMES = {number: name for name, number in _PROPAGATION.items()}
 
 
 class CriRuntime:
@@ -108,7 +100,7 @@ class CriRuntime:
         await self._call(_RUNTIME + "UpdateRuntimeConfig", request, cri.UpdateRuntimeConfigResponse)
 
     async def run_sandbox(self, spec: SandboxSpec) -> str:
-        request = cri.RunPodSandboxRequest(config=_sandbox_config(spec), runtime_handler=spec.runtime_handler)
+        request = cri.RunPodSandboxRequest(config=sandbox_config(spec), runtime_handler=spec.runtime_handler)
         answer = await self._call(_RUNTIME + "RunPodSandbox", request, cri.RunPodSandboxResponse, 4 * 60)
         return str(answer.pod_sandbox_id)
 
@@ -130,17 +122,17 @@ class CriRuntime:
             raise
         status = answer.status
         ips = (status.network.ip, *(ip.ip for ip in status.network.additional_ips)) if status.network.ip else ()
-        return _sandbox(status, ips)
+        return read_sandbox(status, ips)
 
     async def list_sandboxes(self, pod_uid: str = "") -> Sequence[Sandbox]:
         labels = {POD_UID_LABEL: pod_uid} if pod_uid else {}
         request = cri.ListPodSandboxRequest(filter=cri.PodSandboxFilter(label_selector=labels))
         answer = await self._call(_RUNTIME + "ListPodSandbox", request, cri.ListPodSandboxResponse)
-        return [_sandbox(item, ()) for item in answer.items]
+        return [read_sandbox(item, ()) for item in answer.items]
 
     async def create_container(self, sandbox_id: str, spec: ContainerSpec, sandbox: SandboxSpec) -> str:
         request = cri.CreateContainerRequest(
-            pod_sandbox_id=sandbox_id, config=_container_config(spec), sandbox_config=_sandbox_config(sandbox)
+            pod_sandbox_id=sandbox_id, config=container_config(spec), sandbox_config=sandbox_config(sandbox)
         )
         answer = await self._call(_RUNTIME + "CreateContainer", request, cri.CreateContainerResponse)
         return str(answer.container_id)
@@ -169,7 +161,7 @@ class CriRuntime:
                 pod_uid=c.labels.get(POD_UID_LABEL, ""),
                 name=c.labels.get(CONTAINER_NAME_LABEL, c.metadata.name),
                 attempt=c.metadata.attempt,
-                state=_STATES.get(c.state, ContainerState.UNKNOWN),
+                state=state_of(c.state),
                 created_at=c.created_at,
             )
             for c in answer.containers
@@ -183,10 +175,10 @@ class CriRuntime:
             if fault.code == "NOT_FOUND":
                 return None
             raise
-        return _container(answer.status)
+        return read_container(answer.status)
 
     async def update_resources(self, container_id: str, resources: LinuxResources) -> None:
-        request = cri.UpdateContainerResourcesRequest(container_id=container_id, linux=_resources(resources))
+        request = cri.UpdateContainerResourcesRequest(container_id=container_id, linux=linux_resources(resources))
         await self._call(_RUNTIME + "UpdateContainerResources", request, cri.UpdateContainerResourcesResponse)
 
     async def reopen_log(self, container_id: str) -> None:
@@ -237,12 +229,12 @@ class CriRuntime:
 
     async def list_images(self) -> Sequence[Image]:
         answer = await self._call(_IMAGES + "ListImages", cri.ListImagesRequest(), cri.ListImagesResponse)
-        return [_image(image) for image in answer.images]
+        return [read_image(image) for image in answer.images]
 
     async def image_status(self, reference: str) -> Image | None:
         request = cri.ImageStatusRequest(image=cri.ImageSpec(image=reference))
         answer = await self._call(_IMAGES + "ImageStatus", request, cri.ImageStatusResponse)
-        return _image(answer.image) if answer.HasField("image") else None
+        return read_image(answer.image) if answer.HasField("image") else None
 
     async def pull_image(self, reference: str, credentials: RegistryCredentials | None) -> str:
         request = cri.PullImageRequest(image=cri.ImageSpec(image=reference))
@@ -282,162 +274,3 @@ class CriRuntime:
         except RuntimeFault as fault:
             if fault.code != "NOT_FOUND":
                 raise
-
-
-def _profile(profile: SecurityProfile | None) -> Any:
-    if profile is None:
-        return None
-    kind = cri.SecurityProfile.ProfileType.Value(profile.kind)
-    return cri.SecurityProfile(profile_type=kind, localhost_ref=profile.localhost_ref)
-
-
-def _namespaces(spec: Namespaces) -> Any:
-    mode = cri.NamespaceMode.Value
-    return cri.NamespaceOption(
-        network=mode(spec.network), pid=mode(spec.pid), ipc=mode(spec.ipc), target_id=spec.target_id
-    )
-
-
-def _number(value: int | None) -> Any:
-    return None if value is None else cri.Int64Value(value=value)
-
-
-def _sandbox_config(spec: SandboxSpec) -> Any:
-    return cri.PodSandboxConfig(
-        metadata=cri.PodSandboxMetadata(name=spec.name, uid=spec.uid, namespace=spec.namespace, attempt=spec.attempt),
-        hostname=spec.hostname,
-        log_directory=spec.log_directory,
-        dns_config=cri.DNSConfig(servers=spec.dns.servers, searches=spec.dns.searches, options=spec.dns.options),
-        port_mappings=[
-            cri.PortMapping(
-                protocol=cri.Protocol.Value(p.protocol),
-                container_port=p.container_port,
-                host_port=p.host_port,
-                host_ip=p.host_ip,
-            )
-            for p in spec.ports
-        ],
-        labels=dict(spec.labels),
-        annotations=dict(spec.annotations),
-        linux=cri.LinuxPodSandboxConfig(
-            cgroup_parent=spec.cgroup_parent,
-            sysctls=dict(spec.sysctls),
-            security_context=cri.LinuxSandboxSecurityContext(
-                namespace_options=_namespaces(spec.namespaces),
-                privileged=spec.privileged,
-                run_as_user=_number(spec.run_as_user),
-                run_as_group=_number(spec.run_as_group),
-                supplemental_groups=spec.supplemental_groups,
-                seccomp=_profile(spec.seccomp),
-            ),
-        ),
-    )
-
-
-def _resources(resources: LinuxResources) -> Any:
-    return cri.LinuxContainerResources(
-        cpu_period=resources.cpu_period,
-        cpu_quota=resources.cpu_quota,
-        cpu_shares=resources.cpu_shares,
-        memory_limit_in_bytes=resources.memory_limit,
-        oom_score_adj=resources.oom_score_adj,
-        unified=dict(resources.unified),
-    )
-
-
-def _security(security: ContainerSecurity) -> Any:
-    return cri.LinuxContainerSecurityContext(
-        capabilities=cri.Capability(
-            add_capabilities=security.add_capabilities, drop_capabilities=security.drop_capabilities
-        ),
-        privileged=security.privileged,
-        namespace_options=_namespaces(security.namespaces),
-        run_as_user=_number(security.run_as_user),
-        run_as_username=security.run_as_username,
-        run_as_group=_number(security.run_as_group),
-        readonly_rootfs=security.read_only_root,
-        supplemental_groups=security.supplemental_groups,
-        no_new_privs=security.no_new_privileges,
-        seccomp=_profile(security.seccomp),
-        apparmor=_profile(security.apparmor),
-        masked_paths=security.masked_paths,
-        readonly_paths=security.readonly_paths,
-    )
-
-
-def _container_config(spec: ContainerSpec) -> Any:
-    return cri.ContainerConfig(
-        metadata=cri.ContainerMetadata(name=spec.name, attempt=spec.attempt),
-        image=cri.ImageSpec(image=spec.image),
-        command=spec.command,
-        args=spec.args,
-        working_dir=spec.working_dir,
-        envs=[cri.KeyValue(key=key, value=value) for key, value in spec.env],
-        mounts=[
-            cri.Mount(
-                container_path=m.container_path,
-                host_path=m.host_path,
-                readonly=m.read_only,
-                propagation=_PROPAGATION[m.propagation],
-            )
-            for m in spec.mounts
-        ],
-        devices=[cri.Device(container_path=d, host_path=d, permissions="mrw") for d in spec.devices],
-        labels=dict(spec.labels),
-        annotations=dict(spec.annotations),
-        log_path=spec.log_path,
-        stdin=spec.stdin,
-        stdin_once=spec.stdin_once,
-        tty=spec.tty,
-        linux=cri.LinuxContainerConfig(resources=_resources(spec.resources), security_context=_security(spec.security)),
-    )
-
-
-def _sandbox(item: Any, ips: Iterable[str]) -> Sandbox:
-    return Sandbox(
-        id=item.id,
-        name=item.metadata.name,
-        namespace=item.metadata.namespace,
-        uid=item.metadata.uid,
-        attempt=item.metadata.attempt,
-        ready=item.state == cri.SANDBOX_READY,
-        created_at=item.created_at,
-        ips=tuple(ips),
-    )
-
-
-def _container(status: Any) -> Container:
-    return Container(
-        id=status.id,
-        sandbox_id="",
-        name=status.labels.get(CONTAINER_NAME_LABEL, status.metadata.name),
-        attempt=status.metadata.attempt,
-        state=_STATES.get(status.state, ContainerState.UNKNOWN),
-        created_at=status.created_at,
-        started_at=status.started_at,
-        finished_at=status.finished_at,
-        exit_code=status.exit_code,
-        reason=status.reason,
-        message=status.message,
-        image=status.image.image,
-        image_id=status.image_ref,
-        labels=dict(status.labels),
-        annotations=dict(status.annotations),
-        log_path=status.log_path,
-        mounts=tuple(
-            Mount(m.container_path, m.host_path, m.readonly, _PROPAGATION_NAMES.get(m.propagation, "None"))
-            for m in status.mounts
-        ),
-    )
-
-
-def _image(image: Any) -> Image:
-    return Image(
-        id=image.id,
-        tags=tuple(image.repo_tags),
-        digests=tuple(image.repo_digests),
-        size=image.size,
-        uid=image.uid.value if image.HasField("uid") else None,
-        username=image.username,
-        pinned=image.pinned,
-    )

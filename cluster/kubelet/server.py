@@ -28,7 +28,7 @@ from cluster.kubelet.remote_command import (
     tunnel_websocket,
 )
 from cluster.kubelet.runtime import Container, ContainerState, RuntimeFault
-from cluster.kubelet.server_auth import ServerAuth
+from cluster.kubelet.server_access import ServerAccess
 from cluster.kubelet.serving_certificate import ensure_serving_pair
 from cluster.kubelet.spdy import StreamingFault
 
@@ -41,7 +41,7 @@ Answer = Awaitable[web.StreamResponse]
 
 
 class KubeletServer:
-    def __init__(self, kubelet: Kubelet, auth: ServerAuth) -> None:
+    def __init__(self, kubelet: Kubelet, auth: ServerAccess) -> None:
         self._kubelet, self._auth = kubelet, auth
         self._rates = Rates()
         self._started = datetime.now(UTC)
@@ -287,7 +287,7 @@ async def _reload_certificate(context: ssl.SSLContext, cert: Path, key: Path) ->
 async def serving(kubelet: Kubelet) -> AsyncIterator[KubeletServer]:
     """Serve both ports for the length of the block."""
     settings = kubelet.settings
-    auth = ServerAuth(
+    auth = ServerAccess(
         kubelet.client, settings.node_name, anonymous=settings.anonymous_auth, mode=settings.authorization_mode
     )
     server = KubeletServer(kubelet, auth)
