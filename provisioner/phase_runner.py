@@ -6,7 +6,7 @@ A fleet is not a TaskGroup: one bad host must not cut the others off in the midd
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from inventory.model import HostSpec
 from provisioner.errors import ProvisionError
@@ -59,8 +59,18 @@ async def for_each(
             raise result
         else:
             done[host.name] = result
+    if failures:
+        raise_together(failures, len(hosts))
+    return done
+
+
+def raise_together(failures: Sequence[ProvisionError], hosts: int) -> NoReturn:
+    """Raises the only failure as it is, several as a SeveralHostsError. `hosts` is how many were tried."""
     if len(failures) == 1:
         raise failures[0]
-    if failures:
-        raise SeveralHostsError(failures, len(hosts))
-    return done
+    raise SeveralHostsError(failures, hosts)
+
+
+def failures_in(error: ProvisionError) -> list[ProvisionError]:
+    """The errors of single hosts that make up an error of `for_each`."""
+    return list(error.failures) if isinstance(error, SeveralHostsError) else [error]

@@ -19,6 +19,7 @@ from provisioner.errors import ProvisionError
 from provisioner.facts.host_facts import units_of
 from provisioner.machines.base import MachineState
 from provisioner.operations.api_probe import operator_tls, readiness
+from provisioner.phase_runner import failures_in, raise_together
 from provisioner.phases.apply_addons import apply_addons, pending_addons
 from provisioner.phases.connect import connect_hosts, locked_hosts
 from provisioner.phases.gather_facts import gather_facts
@@ -36,7 +37,7 @@ from provisioner.phases.push_bundle import push_bundle
 from provisioner.phases.run import Run
 from provisioner.phases.start_control_plane import start_control_plane
 from provisioner.phases.start_etcd import start_etcd
-from provisioner.phases.validate_hosts import validate_hosts
+from provisioner.phases.validate_hosts import unfit_hosts, validate_hosts
 from provisioner.plan import Change, Observed, make_plan, needing_files, needing_release
 from provisioner.state import ClusterRecord, write_atomically
 
@@ -45,7 +46,9 @@ VIRTUAL_ADDRESS_PATIENCE = 20.0  # seconds until a master holds the API's virtua
 
 async def plan_cluster(run: Run) -> tuple[Change, ...]:
     """What `apply_cluster` would do. Changes nothing on hosts, in the API or in the cluster's state."""
-    return make_plan(run.spec, await observe(run))
+    observed = await observe(run)
+    validate_hosts(run.spec, run.facts)
+    return make_plan(run.spec, observed)
 
 
 async def apply_cluster(run: Run, record: ClusterRecord) -> tuple[Change, ...]:
@@ -53,6 +56,8 @@ async def apply_cluster(run: Run, record: ClusterRecord) -> tuple[Change, ...]:
     observed = await observe(run)
     changes = make_plan(run.spec, observed)
     if changes:
+        # Hosts that exist are checked before anything is written, those that are made here once they answer.
+        validate_hosts(run.spec, run.facts)
         run.home.write_record(record)
         await _apply(run, observed)
     await _write_kubeconfig(run)
@@ -86,8 +91,15 @@ async def _ensure_bundle(run: Run) -> None:
 
 
 async def _look_at_hosts(run: Run, hosts: Sequence[HostSpec]) -> None:
-    await connect_hosts(run, hosts, booting=not run.facts and run.spec.provider == "local")
-    await gather_facts(run, hosts)
+    """A host that cannot be reached keeps nobody from hearing what is wrong with the others."""
+    failures: list[ProvisionError] = []
+    try:
+        await connect_hosts(run, hosts, booting=not run.facts and run.spec.provider == "local")
+    except ProvisionError as error:
+        failures = failures_in(error)
+    await gather_facts(run, [host for host in hosts if host.name in run.transports])
+    if failures:
+        raise_together([*failures, *unfit_hosts(run.spec, run.facts)], len(hosts))
 
 
 async def _look_at_api(run: Run) -> list[str]:

@@ -113,7 +113,7 @@ def _build_images(target: Path, work: Path) -> None:
     debian.unpack_packages(contents.IMAGE_PACKAGES, work / "apt", unpacked)
     busybox = unpacked / "bin/busybox"
     listed = subprocess.run([str(busybox), "--list"], capture_output=True, text=True, check=True).stdout
-    made = contents.images(busybox.read_bytes(), tuple(listed.split()), (unpacked / "usr/bin/catatonit").read_bytes())
+    made = contents.images(unpacked, tuple(listed.split()))
     (target / "images").mkdir()
     (target / "images" / "base.tar").write_bytes(images.image_archive(made))
 

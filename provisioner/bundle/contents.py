@@ -4,6 +4,9 @@ What goes into a bundle: package names and images, as data.
 The Python packages are pinned in `requirements.lock` beside this file (`make lock` renews it).
 """
 
+import re
+from pathlib import Path
+
 from provisioner.bundle.images import Image, ImageFile
 
 HOST_PYTHON = (3, 11)
@@ -38,8 +41,45 @@ UNPACKED_PACKAGES: dict[str, tuple[str, ...]] = {
 }
 """Debian release -> packages whose files become part of the release tree; nothing is installed on a host."""
 
-IMAGE_PACKAGES: dict[str, tuple[str, ...]] = {"bookworm": ("busybox-static", "catatonit")}
-"""Static programs that the images are made of."""
+IMAGE_PACKAGES: dict[str, tuple[str, ...]] = {
+    "bookworm": (
+        "busybox",
+        "catatonit",
+        "libc6",
+        # curl and what it links
+        "curl",
+        "libbrotli1",
+        "libcom-err2",
+        "libcurl4",
+        "libffi8",
+        "libgmp10",
+        "libgnutls30",
+        "libgssapi-krb5-2",
+        "libhogweed6",
+        "libidn2-0",
+        "libk5crypto3",
+        "libkeyutils1",
+        "libkrb5-3",
+        "libkrb5support0",
+        "libldap-2.5-0",
+        "libnettle8",
+        "libnghttp2-14",
+        "libp11-kit0",
+        "libpsl5",
+        "librtmp1",
+        "libsasl2-2",
+        "libssh2-1",
+        "libssl3",
+        "libtasn1-6",
+        "libunistring2",
+        "libzstd1",
+        "zlib1g",
+    )
+}
+"""What the images are made of. Not busybox-static: a static glibc cannot look names up without the dynamic one."""
+
+C_LIBRARY = ("libc.so.6", "libm.so.6", "libresolv.so.2")
+"""What busybox links; the loader comes on top."""
 
 BINARIES: dict[str, str] = {
     "usr/bin/etcd": "bin/etcd",
@@ -67,26 +107,71 @@ printf 'client %s\\n' "$REMOTE_ADDR"
 """
 
 
-def images(busybox: bytes, applets: tuple[str, ...], catatonit: bytes) -> tuple[Image, ...]:
-    """The images every cluster has: the sandbox's pause, and a web demo with a shell and wget."""
+def images(unpacked: Path, applets: tuple[str, ...]) -> tuple[Image, ...]:
+    """
+    The images every cluster has: the sandbox's pause, a web demo with a shell and wget, and the same with curl.
+
+    Args:
+        unpacked: folder that holds the files of IMAGE_PACKAGES.
+        applets: what busybox can be called as.
+    """
     pause = Image(
         name="hanse.local/pause:1",
-        files=(ImageFile("pause", catatonit, 0o755),),
+        files=(ImageFile("pause", (unpacked / "usr/bin/catatonit").read_bytes(), 0o755),),
         entrypoint=("/pause", "-P"),
     )
-    shell = tuple(ImageFile(f"bin/{name}", link="busybox") for name in applets if name != "busybox")
+    libraries = [_library(unpacked, name) for name in C_LIBRARY]
+    base = (
+        ImageFile("bin/busybox", (unpacked / "bin/busybox").read_bytes(), 0o755),
+        *(ImageFile(f"bin/{name}", link="busybox") for name in applets if name != "busybox"),
+        *libraries,
+        ImageFile("lib64/ld-linux-x86-64.so.2", _library(unpacked, "ld-linux-x86-64.so.2").content, 0o755),
+        ImageFile("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+        ImageFile("etc/group", b"root:x:0:\nnobody:x:65534:\n"),
+        ImageFile("etc/nsswitch.conf", b"hosts: files dns\n"),
+    )
     web = Image(
         name="hanse.local/web:1",
-        files=(
-            ImageFile("bin/busybox", busybox, 0o755),
-            *shell,
-            ImageFile("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
-            ImageFile("etc/group", b"root:x:0:\nnobody:x:65534:\n"),
-            ImageFile("www/cgi-bin/index.cgi", _WEB_PAGE.encode(), 0o755),
-        ),
+        files=(*base, ImageFile("www/cgi-bin/index.cgi", _WEB_PAGE.encode(), 0o755)),
         directories=(("root", 0o700), ("tmp", 0o1777), ("var/log", 0o755)),
         entrypoint=("/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/www"),
         environment=("PATH=/bin",),
         ports=("80/tcp",),
     )
-    return (pause, web)
+    already = {library.path for library in libraries}
+    linked = [ImageFile(f"lib/{name}", content, 0o755) for name, content in _libraries(unpacked).items()]
+    toolbox = Image(
+        name="hanse.local/toolbox:1",
+        files=(
+            *base,
+            *(library for library in linked if library.path not in already),
+            ImageFile("bin/curl", (unpacked / "usr/bin/curl").read_bytes(), 0o755),
+        ),
+        directories=(("root", 0o700), ("tmp", 0o1777)),
+        entrypoint=("/bin/sh",),
+        environment=("PATH=/bin",),
+    )
+    return (pause, web, toolbox)
+
+
+_LIBRARY_FOLDERS = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
+_SONAME = re.compile(r"lib[\w+.-]+?\.so\.\d+")
+# Parts of glibc that nothing in the images links.
+_UNUSED = re.compile(
+    r"lib(BrokenLocale|anl|c_malloc_debug|dl|memusage|mvec|nsl|nss_\w+|pcprofile|pthread|rt|thread_db|util)\.so"
+)
+
+
+def _library(unpacked: Path, name: str) -> ImageFile:
+    path = next(unpacked / folder / name for folder in _LIBRARY_FOLDERS if (unpacked / folder / name).exists())
+    return ImageFile(f"lib/{name}", path.read_bytes(), 0o755)
+
+
+def _libraries(unpacked: Path) -> dict[str, bytes]:
+    """soname -> content of every shared library of the packages, under the names that programs link."""
+    return {
+        path.name: path.read_bytes()
+        for folder in _LIBRARY_FOLDERS
+        for path in sorted((unpacked / folder).glob("lib*.so.*"))
+        if _SONAME.fullmatch(path.name) and not _UNUSED.match(path.name)
+    }

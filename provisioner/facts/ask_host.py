@@ -36,7 +36,7 @@ def memory() -> "tuple[int, bool]":
 
 def free_space() -> "dict[str, int]":
     found = {}
-    for folder in ("/opt", "/var/lib", "/var/lib/containerd", "/var/lib/etcd"):
+    for folder in ("/opt/hanse/releases", "/var/lib", "/var/lib/containerd", "/var/lib/etcd"):
         path = folder
         while not os.path.isdir(path):
             path = os.path.dirname(path)
@@ -45,8 +45,18 @@ def free_space() -> "dict[str, int]":
     return found
 
 
-def listening() -> "dict[int, str]":
-    """Port -> program, for every TCP socket that listens."""
+def unit_of(process: str) -> str:
+    """Name of the systemd service that a process belongs to; empty when it is in none."""
+    with open(os.path.join("/proc", process, "cgroup")) as file:
+        for line in file:
+            for part in reversed(line.strip().split("/")):
+                if part.endswith(".service"):
+                    return part[: -len(".service")]
+    return ""
+
+
+def listening() -> "dict[int, list[str]]":
+    """Port -> program and systemd service, for every TCP socket that listens."""
     inodes = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         if os.path.exists(table):
@@ -55,13 +65,14 @@ def listening() -> "dict[int, str]":
                     columns = line.split()
                     if columns[3] == "0A":
                         inodes[columns[9]] = int(columns[1].rpartition(":")[2], 16)
-    ports = dict.fromkeys(inodes.values(), "unknown")
+    ports = {port: ["unknown", ""] for port in inodes.values()}
     for link in glob.glob("/proc/[0-9]*/fd/*"):
         try:
             target = os.readlink(link)
             if target.startswith("socket:[") and target[8:-1] in inodes:
-                with open(os.path.join("/proc", link.split("/")[2], "comm")) as file:
-                    ports[inodes[target[8:-1]]] = file.read().strip()
+                process = link.split("/")[2]
+                with open(os.path.join("/proc", process, "comm")) as file:
+                    ports[inodes[target[8:-1]]] = [file.read().strip(), unit_of(process)]
         except OSError:
             continue  # ended meanwhile
     return ports

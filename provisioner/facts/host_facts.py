@@ -62,6 +62,8 @@ class HostFacts:
     """Seconds the host's clock is ahead of ours; half a round trip is the error."""
     listening: Mapping[int, str] = field(default_factory=dict)
     """TCP port -> the program that listens."""
+    listening_units: Mapping[int, str] = field(default_factory=dict)
+    """TCP port -> the systemd service of that program; empty when it is none's."""
     addresses: Mapping[str, str] = field(default_factory=dict)
     """Address -> interface."""
     swap: bool = False
@@ -117,7 +119,8 @@ def parse_facts(told: Mapping[str, Any], asked_at: float) -> HostFacts:
         memory=told["memory"],
         free=told["free"],
         clock_skew=told["time"] - asked_at,
-        listening={int(port): program for port, program in told["listening"].items()},
+        listening={int(port): program for port, (program, _) in told["listening"].items()},
+        listening_units={int(port): unit for port, (_, unit) in told["listening"].items()},
         addresses=told["addresses"],
         swap=told["swap"],
         missing_programs=tuple(told["missing_programs"]),

@@ -11,7 +11,7 @@ from pathlib import Path
 from cluster import settings
 from inventory.model import HostSpec
 from provisioner.bundle.build import Bundle
-from provisioner.errors import ProvisionError
+from provisioner.errors import HostUnfitError, ProvisionError
 from provisioner.phase_runner import for_each
 from provisioner.phases.run import Run
 from provisioner.transports.base import Transport
@@ -46,7 +46,9 @@ async def send_bundle(transport: Transport, bundle: Bundle) -> None:
     argv = ["sh", "-c", _RECEIVE, "sh", str(settings.RELEASES), bundle.digest, bundle.archive_sha256]
     result = await transport.stream_in(argv, _pieces(bundle.archive))
     if result.exit_code != 0:
-        raise ProvisionError(
+        # A full disk is the host's; a stream that arrived broken is nobody's yet.
+        kind = HostUnfitError if "No space left" in result.stderr else ProvisionError
+        raise kind(
             "the bundle could not be unpacked", why=result.stderr.strip()[-300:] or f"exit code {result.exit_code}",
             next_step=f"Check the free space below {settings.INSTALL_ROOT}, then run again.", host=transport.host,
         )  # fmt: skip

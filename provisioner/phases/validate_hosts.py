@@ -10,11 +10,17 @@ from inventory.model import ClusterSpec, HostSpec, Role
 from provisioner.bundle import contents
 from provisioner.errors import HostUnfitError, ProvisionError
 from provisioner.facts.host_facts import HostFacts
-from provisioner.phase_runner import SeveralHostsError
+from provisioner.phase_runner import raise_together
 
 MIN_MEMORY = 900 * 1024**2  # bytes; kubelet, proxy, DNS and runtime take 300 MB, a master's services as much again
-MIN_FREE_RELEASE = 1024**3  # bytes below /opt: two releases, so that one can be rolled back
 MIN_FREE_STATE = 2 * 1024**3  # bytes below /var/lib: images, Pods' writable layers, etcd
+_NEEDED_SPACE = {
+    "/opt/hanse/releases": 1024**3,  # two releases, so that one can be rolled back
+    "/var/lib": MIN_FREE_STATE,
+    "/var/lib/containerd": MIN_FREE_STATE,
+    "/var/lib/etcd": 512 * 1024**2,
+}
+"""Folder -> bytes. A folder below another may be a disk of its own."""
 MAX_CLOCK_SKEW = 2.0  # seconds; certificates start five minutes back, leases and etcd want better
 MIN_GLIBC = (2, 34)
 
@@ -27,16 +33,20 @@ PORTS: Mapping[Role, Mapping[int, str]] = {
 
 
 def validate_hosts(spec: ClusterSpec, facts: Mapping[str, HostFacts]) -> None:
-    """Raises HostUnfitError, or SeveralHostsError of them."""
+    """Hosts without facts are not made yet. Raises HostUnfitError, or SeveralHostsError of them."""
+    if failures := unfit_hosts(spec, facts):
+        raise_together(failures, len(spec.hosts))
+
+
+def unfit_hosts(spec: ClusterSpec, facts: Mapping[str, HostFacts]) -> list[ProvisionError]:
+    """An error for each unfit host of those whose facts are known, and one for what is wrong between them."""
+    known = [host for host in spec.hosts if host.name in facts]
     failures: list[ProvisionError] = [
-        _unfit(host.name, faults) for host in spec.hosts if (faults := host_faults(host, facts[host.name]))
+        _unfit(host.name, faults) for host in known if (faults := host_faults(host, facts[host.name]))
     ]
-    if faults := fleet_faults(spec, facts):
+    if faults := fleet_faults(facts):
         failures.append(_unfit("", faults))
-    if len(failures) == 1:
-        raise failures[0]
-    if failures:
-        raise SeveralHostsError(failures, len(spec.hosts))
+    return failures
 
 
 def _unfit(host: str, faults: Sequence[tuple[str, str]]) -> HostUnfitError:
@@ -72,9 +82,10 @@ def host_faults(host: HostSpec, facts: HostFacts) -> list[tuple[str, str]]:
     )
     check(facts.memory >= MIN_MEMORY, f"it has {facts.memory >> 20} MB of memory", f"Give it {MIN_MEMORY >> 20} MB.")
     check(not facts.swap, "it swaps, which makes Pods' memory limits meaningless", "Run `swapoff -a` there.")
-    for folder, least in (("/opt", MIN_FREE_RELEASE), ("/var/lib", MIN_FREE_STATE)):
+    for folder, least in _NEEDED_SPACE.items():
         free = facts.free.get(folder, 0)
-        check(free >= least, f"{folder} has {free >> 20} MB free", f"Make {least >> 20} MB free below {folder}.")
+        if folder == "/var/lib" or free != facts.free.get("/var/lib"):  # the same disk is told once
+            check(free >= least, f"{folder} has {free >> 20} MB free", f"Make {least >> 20} MB free below {folder}.")
     check(
         abs(facts.clock_skew) <= MAX_CLOCK_SKEW,
         f"its clock is {facts.clock_skew:+.1f} s off ours",
@@ -92,22 +103,19 @@ def host_faults(host: HostSpec, facts: HostFacts) -> list[tuple[str, str]]:
 
 
 def _foreign_ports(host: HostSpec, facts: HostFacts) -> list[tuple[int, str, str]]:
-    """Ports that we need and that somebody else has: the unit that should have it does not run."""
+    """Ports that we need and that somebody else has than the unit that should."""
     return [
         (port, unit, facts.listening[port])
         for role in sorted(host.roles)
         for port, unit in PORTS[role].items()
-        if port in facts.listening and not _is_ours(unit, facts)
+        if port in facts.listening and facts.listening_units.get(port) != unit
     ]
 
 
-def _is_ours(unit: str, facts: HostFacts) -> bool:
-    # A unit that is being started listens before systemd calls it active.
-    return facts.unit(unit).active or bool(facts.laid_down)
-
-
-def fleet_faults(spec: ClusterSpec, facts: Mapping[str, HostFacts]) -> list[tuple[str, str]]:
+def fleet_faults(facts: Mapping[str, HostFacts]) -> list[tuple[str, str]]:
     """What is wrong between hosts."""
+    if not facts:
+        return []
     clocks = {name: known.clock_skew for name, known in facts.items()}
     first, last = min(clocks, key=lambda n: clocks[n]), max(clocks, key=lambda n: clocks[n])
     if clocks[last] - clocks[first] > MAX_CLOCK_SKEW:

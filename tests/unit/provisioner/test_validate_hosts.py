@@ -13,6 +13,7 @@ from provisioner.phase_runner import SeveralHostsError, for_each
 from provisioner.phases.validate_hosts import host_faults, validate_hosts
 
 GIB = 1024**3
+FOLDERS = ("/opt/hanse/releases", "/var/lib", "/var/lib/containerd", "/var/lib/etcd")
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def fit(address: str) -> HostFacts:
         cgroup_version=2,
         systemd=True,
         memory=4 * GIB,
-        free={"/opt": 10 * GIB, "/var/lib": 10 * GIB},
+        free=dict.fromkeys(FOLDERS, 10 * GIB),
         addresses={address: "eth0"},
     )
 
@@ -44,7 +45,9 @@ def fit(address: str) -> HostFacts:
         ({"missing_programs": ("zstd", "ip")}, "it lacks zstd, ip"),
         ({"memory": 512 * 1024**2}, "it has 512 MB of memory"),
         ({"swap": True}, "it swaps"),
-        ({"free": {"/opt": 0, "/var/lib": 10 * GIB}}, "/opt has 0 MB free"),
+        ({"free": {**dict.fromkeys(FOLDERS, 10 * GIB), "/opt/hanse/releases": 0}}, "/opt/hanse/releases has 0 MB free"),
+        ({"free": {**dict.fromkeys(FOLDERS, 10 * GIB), "/var/lib/etcd": 5}}, "/var/lib/etcd has 0 MB free"),
+        ({"free": dict.fromkeys(FOLDERS, GIB // 2)}, "/var/lib has 512 MB free"),
         ({"clock_skew": -7.0}, "its clock is -7.0 s off ours"),
         ({"addresses": {"192.0.2.1": "eth0"}}, "no interface of it holds 10.89.0.11; it has 192.0.2.1"),
         ({"listening": {6443: "haproxy"}}, "port 6443 of kube-apiserver is taken by haproxy"),
@@ -61,10 +64,23 @@ def test_each_check_says_what_is_wrong_and_what_to_do(spec: ClusterSpec, change:
 
 def test_a_fit_host_has_no_faults_and_our_own_services_may_listen(spec: ClusterSpec) -> None:
     facts = dataclasses.replace(
-        fit("10.89.0.11"), listening={6443: "python3"}, units={"kube-apiserver": UnitFacts(active=True)}
+        fit("10.89.0.11"), listening={6443: "python3"}, listening_units={6443: "kube-apiserver"}
     )
 
     assert host_faults(spec.hosts[0], facts) == []
+
+
+def test_a_stranger_on_a_port_is_a_fault_also_on_a_host_of_the_cluster(spec: ClusterSpec) -> None:
+    facts = dataclasses.replace(
+        fit("10.89.0.11"), laid_down="files", listening={10250: "nc"}, listening_units={10250: "ssh"}
+    )
+
+    assert [why for why, _ in host_faults(spec.hosts[0], facts)] == ["port 10250 of kubelet is taken by nc"]
+
+
+def test_hosts_that_are_not_made_yet_are_not_judged(spec: ClusterSpec) -> None:
+    validate_hosts(spec, {})
+    validate_hosts(spec, {"dev-2": fit("10.89.0.12")})
 
 
 def test_faults_of_all_hosts_come_together_with_exit_code_3(spec: ClusterSpec) -> None:
@@ -116,7 +132,7 @@ def test_a_unit_is_stale_when_it_was_started_with_other_inputs() -> None:
     unit = {"active": "active", "started": "5", "running_inputs": "old", "wanted_inputs": "new"}
     told = {
         "os": {"ID": "debian"}, "architecture": "x86_64", "python": [3, 11], "glibc": [2, 36], "cgroup_version": 1,
-        "systemd": True, "memory": 1, "free": {}, "time": 101.0, "listening": {"22": "sshd"}, "addresses": {},
+        "systemd": True, "memory": 1, "free": {}, "time": 101.0, "listening": {"22": ["sshd", "ssh"]}, "addresses": {},
         "swap": False, "missing_programs": [], "release": "a", "releases": ["a"], "laid_down": "x",
         "units": {"kubelet": unit},
     }  # fmt: skip
@@ -125,4 +141,4 @@ def test_a_unit_is_stale_when_it_was_started_with_other_inputs() -> None:
 
     assert facts.unit("kubelet") == UnitFacts(active=True, stale=True, started=5)
     assert facts.clock_skew == 1.0
-    assert facts.listening == {22: "sshd"}
+    assert (facts.listening, facts.listening_units) == ({22: "sshd"}, {22: "ssh"})
