@@ -17,6 +17,7 @@ from aiohttp import web
 from cluster.api import resources
 from cluster.apiserver import health, security, serving_certificate, start_up
 from cluster.apiserver.admission.chain import build_admission
+from cluster.apiserver.file_changes import FileChanges
 from cluster.apiserver.kubelet_proxy import KubeletProxy
 from cluster.apiserver.lists import Lister
 from cluster.apiserver.masters import Masters
@@ -41,8 +42,11 @@ from cluster.store.watch_cache import WatchCache
 
 log = logging.getLogger(__name__)
 
-DRAIN_SECONDS = 10.0
-"""How long running requests get when the server stops; watches are ended at once."""
+DRAIN_SECONDS = 1.0
+"""
+How long running requests get when the server stops, and after that their cancelling. Watches and idle connections
+end at once: their clients go on at another server.
+"""
 
 
 class Apiserver:
@@ -50,6 +54,7 @@ class Apiserver:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.files = FileChanges(_files(options))
         self.etcd = EtcdClient(
             options.etcd_servers, EtcdTLS(options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile)
         )
@@ -80,6 +85,7 @@ class Apiserver:
                 options.service_node_port_range,
             )
         self.booted = asyncio.Event()
+        self._etcd_files_changed = asyncio.Event()
         self.stopping = False
         self.port = 0
         """The port in use; differs from the option when that is 0."""
@@ -91,11 +97,15 @@ class Apiserver:
 
     def _handler(self) -> ApiServer:
         metrics = RequestMetrics()
+        kubelets = KubeletProxy(self.options, self.registry)
+        client = self.options.kubelet_client_certificate, self.options.kubelet_client_key
+        authority = self.options.kubelet_certificate_authority
+        self.files.on_change("the kubelet client certificate", [*client, authority], kubelets.forget_certificate)
         pages = PageServer(health.Health(self._checks()), metrics, self.security.token_pages, self.advertised)
         return ApiServer(
             registry=self.registry,
             verbs=self.verbs,
-            subresources=Subresources(self.registry, self.security.issuer, KubeletProxy(self.options, self.registry)),
+            subresources=Subresources(self.registry, self.security.issuer, kubelets),
             authenticate=self.security.authenticate,
             authorizer=self.security.authorizer,
             pages=pages,
@@ -140,8 +150,9 @@ class Apiserver:
     async def run(self) -> AsyncIterator[None]:
         """Serve while the block runs."""
         certificate, key = self.serving
-        context = serving_certificate.server_context(self.options, certificate, key)
+        context = serving_certificate.serving_context(self.options, certificate, key)
         handler = self._handler()
+        self._watch_files(context)
         server = web.Server(
             handler.handle,
             request_factory=_request,
@@ -160,6 +171,8 @@ class Apiserver:
                     tasks.create_task(self._reconcile_masters(), name="masters"),
                     tasks.create_task(self._repair_services(), name="service-repair"),
                     tasks.create_task(compaction.run(self.etcd, interval), name="compaction"),
+                    tasks.create_task(self.files.run(), name="file-changes"),
+                    tasks.create_task(self._renew_etcd_channels(), name="etcd-certificate"),
                 ]
                 try:
                     await self._until_booted(boot)
@@ -170,12 +183,37 @@ class Apiserver:
                     await self._leave()
                     await asyncio.sleep(self.options.shutdown_delay_duration)
                     listener.close()
+                    # Without this, connections that nobody uses would be waited for like running requests.
+                    server.pre_shutdown()
                     self.watcher.end_all()
                     await server.shutdown(DRAIN_SECONDS)
                     for task in background:
                         task.cancel()
         finally:
             await self.etcd.close()
+
+    def _watch_files(self, context: serving_certificate.ServingContext) -> None:
+        """What is read again when it changes, except what the kubelet proxy needs."""
+        certificate, key = self.serving
+        options = self.options
+
+        def renew() -> None:
+            context.current = serving_certificate.server_context(options, certificate, key)
+
+        authorities = [options.client_ca_file, options.requestheader_client_ca_file]
+        self.files.on_change("the serving certificate or its client CAs", [certificate, key, *authorities], renew)
+        self.security.watch_files(self.files)
+        self.files.on_change(
+            "the etcd client certificate",
+            [options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile],
+            self._etcd_files_changed.set,
+        )
+
+    async def _renew_etcd_channels(self) -> None:
+        while True:
+            await self._etcd_files_changed.wait()
+            self._etcd_files_changed.clear()
+            await self.etcd.use_new_certificate()
 
     async def _until_booted(self, boot: asyncio.Task[None]) -> None:
         waiting = asyncio.create_task(self.booted.wait())
@@ -212,7 +250,7 @@ class Apiserver:
         if masters is None:
             return
         try:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(1):
                 await masters.leave()
         except (ApiError, EtcdError, TimeoutError) as fault:
             log.warning("our endpoint stays until its lease ends: %s", fault)
@@ -225,6 +263,17 @@ class Apiserver:
         self.port = listener.sockets[0].getsockname()[1]
         log.info("serving on %s:%d", self.options.bind_address, self.port)
         return listener
+
+
+def _files(options: Options) -> list[str]:
+    """Every file whose change is noticed."""
+    return [
+        options.tls_cert_file, options.tls_private_key_file, options.token_auth_file,
+        options.client_ca_file, options.requestheader_client_ca_file,
+        options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile,
+        options.kubelet_client_certificate, options.kubelet_client_key, options.kubelet_certificate_authority,
+        *options.service_account_key_file, options.service_account_signing_key_file,
+    ]  # fmt: skip
 
 
 def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:

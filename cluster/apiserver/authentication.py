@@ -126,6 +126,18 @@ class Authenticator:
         self._clock = clock
         self._certificates: dict[bytes, _KnownCertificate] = {}
 
+    def use_tokens(self, static_tokens: Mapping[str, UserInfo]) -> None:
+        """Another `--token-auth-file`; tokens that are not in it are no longer good."""
+        self._static = {_digest(token): user for token, user in static_tokens.items()}
+
+    def use_authorities(
+        self, client_authorities: Sequence[x509.Certificate], front_proxy: FrontProxySettings | None
+    ) -> None:
+        """Other CAs; certificates of those that are gone are no longer good, on open connections too."""
+        self._client_authorities = tuple(client_authorities)
+        self._front_proxy = front_proxy
+        self._certificates.clear()
+
     async def authenticate(
         self, headers: Headers, peer_certificate_der: bytes | None = None, path: str = ""
     ) -> UserInfo | None:

@@ -44,6 +44,10 @@ class KubeletProxy:
             self._tls = context
         return self._tls
 
+    def forget_certificate(self) -> None:
+        """The files changed: read them at the next request."""
+        self._tls = None
+
     def address_of(self, node_name: str) -> tuple[str, int]:
         """Host and port of a node's kubelet. Raises NotFound, InternalError."""
         node = self._registry.get(resources.NODES, "", node_name)

@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("service-account-key-file", "service-account-issuer"):
         add(f"--{name}", action="append", default=[])
     for name, flag in {
-        "anonymous-auth": True, "enable-bootstrap-token-auth": False, "service-account-extend-token-expiration": True,
+        "anonymous-auth": False, "enable-bootstrap-token-auth": False, "service-account-extend-token-expiration": True,
     }.items():  # fmt: skip
         add(f"--{name}", type=_flag, nargs="?", const=True, default=flag)
     for name, number in {
@@ -154,4 +154,9 @@ def parse(argv: list[str]) -> Options:
         values[name] = tuple(word for value in values[name] for word in value.split(","))
     if not values["api_audiences"]:
         values["api_audiences"] = values["service_account_issuer"][:1]
+    if "AlwaysAllow" in given.authorization_mode:
+        sys.stderr.write(
+            "--authorization-mode is AlwaysAllow: whoever is authenticated may do everything; "
+            "set --authorization-mode=Node,RBAC for more than a trial\n"
+        )
     return Options(**values)

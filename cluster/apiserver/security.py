@@ -12,6 +12,7 @@ from cryptography import x509
 
 from cluster.apiserver.authentication import Authenticator, FrontProxySettings, load_token_file
 from cluster.apiserver.authorization import UnionAuthorizer, build_authorizer, load_abac_policies
+from cluster.apiserver.file_changes import FileChanges
 from cluster.apiserver.options import Options
 from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.requests import UserInfo
@@ -25,7 +26,9 @@ _JWKS_PATH = "/openid/v1/jwks"
 
 @dataclass(frozen=True, slots=True)
 class Security:
+    options: Options
     authenticator: Authenticator
+    verifier: TokenVerifier | None
     authorizer: UnionAuthorizer
     reviews: Reviews
     issuer: TokenIssuer | None
@@ -37,6 +40,30 @@ class Security:
         if user is None:
             raise Unauthorized("Unauthorized")
         return user
+
+    def watch_files(self, files: FileChanges) -> None:
+        """Take up changed CAs, tokens and ServiceAccount keys."""
+        options = self.options
+        files.on_change("the token file", [options.token_auth_file], self._reload_tokens)
+        files.on_change(
+            "the client CA", [options.client_ca_file, options.requestheader_client_ca_file], self._reload_authorities
+        )
+        keys = [*options.service_account_key_file, options.service_account_signing_key_file]
+        files.on_change("the ServiceAccount keys", keys, self._reload_keys)
+
+    def _reload_tokens(self) -> None:
+        self.authenticator.use_tokens(load_token_file(Path(self.options.token_auth_file)))
+
+    def _reload_authorities(self) -> None:
+        self.authenticator.use_authorities(_certificates(self.options.client_ca_file), _front_proxy(self.options))
+
+    def _reload_keys(self) -> None:
+        keys = _verification_keys(self.options)
+        if self.issuer is not None:
+            self.issuer.use_key(Path(self.options.service_account_signing_key_file).read_bytes())
+        if self.verifier is not None:
+            self.verifier.use_keys(keys)
+        self.token_pages.update(_token_pages(self.options, self.issuer, keys))
 
 
 def _peer(request: web.BaseRequest) -> bytes | None:
@@ -51,9 +78,7 @@ def _peer(request: web.BaseRequest) -> bytes | None:
 
 def build(options: Options, registry: Registry) -> Security:
     """Reads the files that the flags name. Raises OSError or ValueError for one that is missing or wrong."""
-    keys: list[VerificationKey] = []
-    for path in options.service_account_key_file:
-        keys += load_verification_keys(Path(path).read_bytes())
+    keys = _verification_keys(options)
     verifier = TokenVerifier(keys, options.service_account_issuer, registry) if keys else None
     issuer = None
     if options.service_account_signing_key_file and options.service_account_issuer:
@@ -75,14 +100,27 @@ def build(options: Options, registry: Registry) -> Security:
     )
     policies = load_abac_policies(Path(options.authorization_policy_file)) if options.authorization_policy_file else []
     authorizer = build_authorizer(options.authorization_mode, registry, abac_policies=policies)
-    pages: dict[str, bytes] = {}
-    if issuer is not None and options.service_account_issuer[0].startswith("https://"):
-        jwks_uri = (
-            options.service_account_jwks_uri or f"https://{options.advertise_address}:{options.secure_port}{_JWKS_PATH}"
-        )
-        pages["/.well-known/openid-configuration"] = orjson.dumps(issuer.openid_configuration(jwks_uri, keys))
-        pages[_JWKS_PATH] = orjson.dumps(json_web_keys(keys))
-    return Security(authenticator, authorizer, Reviews(authenticator, authorizer), issuer, pages)
+    reviews = Reviews(authenticator, authorizer)
+    return Security(options, authenticator, verifier, authorizer, reviews, issuer, _token_pages(options, issuer, keys))
+
+
+def _verification_keys(options: Options) -> list[VerificationKey]:
+    keys: list[VerificationKey] = []
+    for path in options.service_account_key_file:
+        keys += load_verification_keys(Path(path).read_bytes())
+    return keys
+
+
+def _token_pages(options: Options, issuer: TokenIssuer | None, keys: list[VerificationKey]) -> dict[str, bytes]:
+    """What others need to check our tokens by themselves."""
+    if issuer is None or not options.service_account_issuer[0].startswith("https://"):
+        return {}
+    own = f"https://{options.advertise_address}:{options.secure_port}{_JWKS_PATH}"
+    document = issuer.openid_configuration(options.service_account_jwks_uri or own, keys)
+    return {
+        "/.well-known/openid-configuration": orjson.dumps(document),
+        _JWKS_PATH: orjson.dumps(json_web_keys(keys)),
+    }
 
 
 def _certificates(path: str) -> Sequence[x509.Certificate]:

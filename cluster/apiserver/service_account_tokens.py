@@ -82,6 +82,11 @@ class TokenVerifier:
         self._clock = clock
         self._claims: dict[bytes, dict[str, Any]] = {}
 
+    def use_keys(self, keys: Sequence[VerificationKey]) -> None:
+        """Other keys; tokens that only a former one verifies are no longer good."""
+        self._keys = tuple(keys)
+        self._claims.clear()
+
     async def verify(self, token: str, audiences: Sequence[str]) -> VerifiedToken | None:
         """
         Check a token for one of the audiences.
@@ -243,14 +248,18 @@ class TokenIssuer:
             max_expiration: Seconds; longer requests are shortened to it.
             clock: Unix seconds.
         """
-        key = serialization.load_pem_private_key(signing_key_pem, password=None)
-        self._key = key
-        self._verification = VerificationKey.from_public_key(key.public_key())
+        self.use_key(signing_key_pem)
         self.issuer = issuer
         self.audiences = tuple(audiences)
         self._reader = reader
         self._max_expiration = max_expiration
         self._clock = clock
+
+    def use_key(self, signing_key_pem: bytes) -> None:
+        """Sign with this key from now on. Raises ValueError for what is no private key."""
+        key = serialization.load_pem_private_key(signing_key_pem, password=None)
+        self._verification = VerificationKey.from_public_key(key.public_key())
+        self._key = key
 
     async def create_token(self, request: Object, namespace: str, name: str) -> Object:
         """

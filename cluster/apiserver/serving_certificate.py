@@ -74,3 +74,29 @@ def server_context(options: Options, certificate: str, key: str) -> ssl.SSLConte
             context.load_verify_locations(authority)
             context.verify_mode = ssl.CERT_OPTIONAL
     return context
+
+
+class ServingContext(ssl.SSLContext):
+    """
+    What the listener holds; new connections take `current`, which is made anew when a file changed.
+
+    A context that is in use cannot forget an authority, and finds the wrong one of two of the same name.
+    """
+
+    current: ssl.SSLContext
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        return self.current.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+
+
+def serving_context(options: Options, certificate: str, key: str) -> ServingContext:
+    context = ServingContext(ssl.PROTOCOL_TLS_SERVER)
+    context.current = server_context(options, certificate, key)
+    return context

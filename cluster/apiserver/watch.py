@@ -146,9 +146,11 @@ class Watcher:
         self._cache = cache
         self._lister = lister
         self._streams: set[WatchStream] = set()
+        self._ending = False
 
     def end_all(self) -> None:
-        """Let every watch end cleanly; clients go on at another server."""
+        """Let every watch end cleanly, and those that are just beginning; clients go on at another server."""
+        self._ending = True
         for stream in tuple(self._streams):
             stream.end()
 
@@ -186,7 +188,8 @@ class Watcher:
                 await self._begin(stream, kind, namespace, options, matches, state=state)
                 if options.allow_bookmarks:
                     stops.append(self._cache.subscribe_bookmarks(stream.bookmark))
-                await stream.done.wait()
+                if not self._ending:
+                    await stream.done.wait()
         except TimeoutError:
             long_enough = (options.timeout_seconds or MAX_SECONDS) > 10
             if options.allow_bookmarks and long_enough and not transport.is_closing():

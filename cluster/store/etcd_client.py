@@ -118,10 +118,11 @@ class _Endpoint:
             )
         return found
 
-    async def close(self) -> None:
+    async def close(self, grace: float | None = None) -> None:
+        """Running calls get `grace` seconds."""
         if self._channel is not None:
-            await self._channel.close()
-            self._channel, self._calls = None, {}
+            channel, self._channel, self._calls = self._channel, None, {}
+            await channel.close(grace)
 
 
 class EtcdClient:
@@ -136,6 +137,10 @@ class EtcdClient:
     async def close(self) -> None:
         for endpoint in self._endpoints:
             await endpoint.close()
+
+    async def use_new_certificate(self) -> None:
+        """The files of the identity changed: new connections show the new one, running calls end on the old."""
+        await asyncio.gather(*(endpoint.close(REQUEST_TIMEOUT) for endpoint in self._endpoints))
 
     async def _call(self, method: str, request: Any, timeout: float = REQUEST_TIMEOUT) -> Any:  # noqa: ASYNC109
         """One unary call, at the endpoint that answered last, then at the others. Raises EtcdError."""
