@@ -28,7 +28,8 @@ _ASK_AGAIN = 0.3  # seconds
 
 _DEPLOYMENTS = resources.named("deployments.apps")
 _NAMESPACES = resources.named("namespaces")
-_PAGE = "/cgi-bin/index.cgi"
+_PAGE = "/"
+_CURL = "curl --silent --show-error --fail --max-time 3"
 _LABELS = {"app": "hanse-verify"}
 
 
@@ -87,9 +88,10 @@ class _Checks:
         await self._fetch("Service", here, f"http://{service['spec']['clusterIP']}{_PAGE}", "hello from")
         name = f"web.{self._namespace}.svc.{self._run.spec.network.domain}"
         await self._fetch("DNS", here, f"http://{name}{_PAGE}", "hello from")
-        token = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
-        header = f'--header "Authorization: Bearer $(cat {token})"'
-        await self._shell("API from a Pod", here, f"wget -qO- -T 3 --no-check-certificate {header} https://kubernetes.default.svc/version", "gitVersion")  # fmt: skip  # noqa: E501
+        account = "/var/run/secrets/kubernetes.io/serviceaccount"
+        header = f'--header "Authorization: Bearer $(cat {account}/token)"'
+        url = "https://kubernetes.default.svc/version"
+        await self._shell("API from a Pod", here, f"{_CURL} --cacert {account}/ca.crt {url} {header}", "gitVersion")
 
     async def clean_up(self) -> None:
         try:
@@ -124,7 +126,7 @@ class _Checks:
             return []
 
     async def _fetch(self, name: str, pod: str, url: str, expected: str) -> None:
-        await self._shell(name, pod, f"wget -qO- -T 3 {url}", expected)
+        await self._shell(name, pod, f"{_CURL} {url}", expected)
 
     async def _shell(self, name: str, pod: str, script: str, expected: str) -> None:
         """Rules and names reach nodes a moment after the objects exist, so it is tried again for a while."""
@@ -138,7 +140,9 @@ class _Checks:
                     except (aiohttp.ClientError, OSError) as error:
                         said = str(error)
                     else:
-                        said = " ".join((result.stdout or result.stderr).split())[:200]
+                        said = (
+                            " ".join((result.stdout or result.stderr).split())[:200] or f"exit code {result.exit_code}"
+                        )
                         if result.exit_code == 0 and expected in result.stdout:
                             self.note(name, True, said[:80])
                             return

@@ -78,9 +78,6 @@ IMAGE_PACKAGES: dict[str, tuple[str, ...]] = {
 }
 """What the images are made of. Not busybox-static: a static glibc cannot look names up without the dynamic one."""
 
-C_LIBRARY = ("libc.so.6", "libm.so.6", "libresolv.so.2")
-"""What busybox links; the loader comes on top."""
-
 BINARIES: dict[str, str] = {
     "usr/bin/etcd": "bin/etcd",
     "usr/bin/etcdctl": "bin/etcdctl",
@@ -109,7 +106,7 @@ printf 'client %s\\n' "$REMOTE_ADDR"
 
 def images(unpacked: Path, applets: tuple[str, ...]) -> tuple[Image, ...]:
     """
-    The images every cluster has: the sandbox's pause, a web demo with a shell and wget, and the same with curl.
+    The images every cluster has: the sandbox's pause, and a web demo with a shell and curl.
 
     Args:
         unpacked: folder that holds the files of IMAGE_PACKAGES.
@@ -120,51 +117,34 @@ def images(unpacked: Path, applets: tuple[str, ...]) -> tuple[Image, ...]:
         files=(ImageFile("pause", (unpacked / "usr/bin/catatonit").read_bytes(), 0o755),),
         entrypoint=("/pause", "-P"),
     )
-    libraries = [_library(unpacked, name) for name in C_LIBRARY]
-    base = (
-        ImageFile("bin/busybox", (unpacked / "bin/busybox").read_bytes(), 0o755),
-        *(ImageFile(f"bin/{name}", link="busybox") for name in applets if name != "busybox"),
-        *libraries,
-        ImageFile("lib64/ld-linux-x86-64.so.2", _library(unpacked, "ld-linux-x86-64.so.2").content, 0o755),
-        ImageFile("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
-        ImageFile("etc/group", b"root:x:0:\nnobody:x:65534:\n"),
-        ImageFile("etc/nsswitch.conf", b"hosts: files dns\n"),
-    )
     web = Image(
         name="hanse.local/web:1",
-        files=(*base, ImageFile("www/cgi-bin/index.cgi", _WEB_PAGE.encode(), 0o755)),
+        files=(
+            ImageFile("bin/busybox", (unpacked / "bin/busybox").read_bytes(), 0o755),
+            *(ImageFile(f"bin/{name}", link="busybox") for name in applets if name != "busybox"),
+            ImageFile("bin/curl", (unpacked / "usr/bin/curl").read_bytes(), 0o755),
+            *(ImageFile(f"lib/{name}", content, 0o755) for name, content in _libraries(unpacked).items()),
+            ImageFile("lib64/ld-linux-x86-64.so.2", (unpacked / _LOADER).read_bytes(), 0o755),
+            ImageFile("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+            ImageFile("etc/group", b"root:x:0:\nnobody:x:65534:\n"),
+            ImageFile("etc/nsswitch.conf", b"hosts: files dns\n"),
+            ImageFile("www/cgi-bin/index.cgi", _WEB_PAGE.encode(), 0o755),
+        ),
         directories=(("root", 0o700), ("tmp", 0o1777), ("var/log", 0o755)),
         entrypoint=("/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/www"),
         environment=("PATH=/bin",),
         ports=("80/tcp",),
     )
-    already = {library.path for library in libraries}
-    linked = [ImageFile(f"lib/{name}", content, 0o755) for name, content in _libraries(unpacked).items()]
-    toolbox = Image(
-        name="hanse.local/toolbox:1",
-        files=(
-            *base,
-            *(library for library in linked if library.path not in already),
-            ImageFile("bin/curl", (unpacked / "usr/bin/curl").read_bytes(), 0o755),
-        ),
-        directories=(("root", 0o700), ("tmp", 0o1777)),
-        entrypoint=("/bin/sh",),
-        environment=("PATH=/bin",),
-    )
-    return (pause, web, toolbox)
+    return (pause, web)
 
 
+_LOADER = "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
 _LIBRARY_FOLDERS = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
 _SONAME = re.compile(r"lib[\w+.-]+?\.so\.\d+")
 # Parts of glibc that nothing in the images links.
 _UNUSED = re.compile(
     r"lib(BrokenLocale|anl|c_malloc_debug|dl|memusage|mvec|nsl|nss_\w+|pcprofile|pthread|rt|thread_db|util)\.so"
 )
-
-
-def _library(unpacked: Path, name: str) -> ImageFile:
-    path = next(unpacked / folder / name for folder in _LIBRARY_FOLDERS if (unpacked / folder / name).exists())
-    return ImageFile(f"lib/{name}", path.read_bytes(), 0o755)
 
 
 def _libraries(unpacked: Path) -> dict[str, bytes]:

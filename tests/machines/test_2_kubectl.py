@@ -136,7 +136,7 @@ def test_a_service_answers_by_name_from_a_pod(person: Operator, namespace: str, 
     pods = pod_names(person, namespace)
 
     def answer() -> str:
-        done = person.try_kubectl("exec", pods[0], "-n", namespace, "--", "wget", "-qO-", "-T", "3", "http://web")
+        done = person.try_kubectl("exec", pods[0], "-n", namespace, "--", "curl", "-sSm3", "http://web")
         return done.out if done.code == 0 else ""
 
     wait_for("the service answers", answer, 20)
