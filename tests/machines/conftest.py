@@ -9,7 +9,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,9 @@ from provisioner.bundle import debian
 
 ROOT = pathlib.Path(__file__).parents[2]
 BIN = ROOT / ".venv" / "bin"
-NAME = "story"
+NAME = os.environ.get("HANSE_TEST_CLUSTER", "story")
+# Set while working on one test: the cluster of the last run is converged again and kept.
+KEEP = bool(os.environ.get("HANSE_TEST_KEEP"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,12 +116,13 @@ def operator(tmp_path_factory: pytest.TempPathFactory, before: dict[str, list[st
         pytest.skip("machines need root: run as root")
     # Below /var: overlays do not stack on the overlay or tmpfs that /tmp may be. The cache is the user's own.
     home = pathlib.Path(os.environ.get("HANSE_TEST_HOME", "/var/tmp/hanse-test-home"))
-    shutil.rmtree(home / "clusters", ignore_errors=True)
     home.mkdir(parents=True, exist_ok=True)
     person = Operator(home, str(BIN / "kubectl"))
-    person.provision("destroy", NAME)
+    if not KEEP:
+        person.provision("destroy", NAME)
     yield person
-    person.provision("destroy", NAME)
+    if not KEEP:
+        person.provision("destroy", NAME)
 
 
 @pytest.fixture(scope="session")
