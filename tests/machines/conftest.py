@@ -139,5 +139,5 @@ def debian_kubectl(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = pathlib.Path("/var/tmp/hanse-test-home/cache/kubectl-debian")
     binary = folder / "usr/bin/kubectl"
     if not binary.exists():
-        debian.unpack_packages({"trixie": ("kubernetes-client",)}, tmp_path_factory.mktemp("apt"), folder)
+        debian.unpack_packages({"trixie": ("kubectl",)}, tmp_path_factory.mktemp("apt"), folder)
     return str(binary)
