@@ -8,11 +8,15 @@ Called by   provisioner.phases, from a thread (ansible-runner blocks).
 Not here    which playbook and when (phases); what a playbook does (playbooks/).
 """
 
+import asyncio
+import functools
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +28,8 @@ import playbooks
 from provisioner.errors import HostUnfitError, HostUnreachableError, ProvisionError
 
 PLAYBOOKS = Path(playbooks.__path__[0])
+
+_PREFIX = "hanse-ansible-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ def run_playbook(
     *,
     check: bool = False,
     on_line: Callable[[str, str], None] = lambda host, line: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, HostResult]:
     """
     Run a playbook of `playbooks/` on an inventory in Ansible's JSON form.
@@ -63,6 +70,7 @@ def run_playbook(
         inventory: Ansible's JSON inventory; hosts carry their connection and `hanse_*` variables.
         check: change nothing, report what would change.
         on_line: called with (host, sentence) as tasks end.
+        stopped: asked often; true ends the playbook where it is.
 
     Returns: host name -> result, for every host of the inventory.
     Raises: HostUnfitError or HostUnreachableError naming every host that failed; ProvisionError when Ansible itself
@@ -75,10 +83,12 @@ def run_playbook(
         return False  # keep nothing on disk
 
     base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - memory, and mkdtemp makes it 0700
-    folder = tempfile.mkdtemp(prefix="hanse-ansible-", dir=base)
+    _remove_remains(base or tempfile.gettempdir())
+    folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base)
     try:
-        status, output = _run(folder, playbook, inventory, check, on_event)
+        status, output = _run(folder, playbook, inventory, check, on_event, stopped)
     finally:
+        _end_connections(folder)
         shutil.rmtree(folder)
     results = {
         host: HostResult(tuple(seen.changed), seen.failed, seen.unreachable, tuple(seen.diff))
@@ -88,8 +98,28 @@ def run_playbook(
     return results
 
 
+def _remove_remains(base: str) -> None:
+    """What killed runs left."""
+    for folder in Path(base).glob(f"{_PREFIX}*"):
+        process = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if not Path("/proc", process).exists():
+            _end_connections(str(folder))
+            shutil.rmtree(folder, ignore_errors=True)  # another run may be at it
+
+
+def _end_connections(folder: str) -> None:
+    """Ansible's ssh stays connected for a minute; nobody comes back to these sockets."""
+    for path in Path(folder, "cp").glob("*"):
+        subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={path}", "host"], capture_output=True, check=False)
+
+
 def _run(
-    folder: str, playbook: str, inventory: Mapping[str, Any], check: bool, on_event: Callable[[dict[str, Any]], bool]
+    folder: str,
+    playbook: str,
+    inventory: Mapping[str, Any],
+    check: bool,
+    on_event: Callable[[dict[str, Any]], bool],
+    stopped: Callable[[], bool],
 ) -> tuple[str, str]:
     hosts = Path(folder, "hosts.json")
     hosts.write_text(json.dumps(inventory))
@@ -110,8 +140,25 @@ def _run(
         suppress_env_files=True,
         quiet=True,
         event_handler=on_event,
+        cancel_callback=stopped,
     )
     return str(run.status), run.stdout.read()[-2000:] if run.status != "successful" else ""
+
+
+async def run_playbook_until_cancelled(
+    playbook: str,
+    inventory: Mapping[str, Any],
+    *,
+    check: bool = False,
+    on_line: Callable[[str, str], None] = lambda host, line: None,
+) -> dict[str, HostResult]:
+    """`run_playbook` in a thread of its own; being cancelled ends Ansible at once."""
+    stopped = threading.Event()
+    call = functools.partial(run_playbook, playbook, inventory, check=check, on_line=on_line, stopped=stopped.is_set)
+    try:
+        return await asyncio.to_thread(call)
+    finally:
+        stopped.set()
 
 
 def _host_names(inventory: Mapping[str, Any]) -> set[str]:

@@ -176,7 +176,8 @@ def print_kubeconfig(name: str) -> None:
 @NAME
 @JSON
 @click.option("--ask-become-pass", is_flag=True, help="Ask for the sudo password of the hosts.")
-def destroy(name: str, as_json: bool, ask_become_pass: bool) -> None:
+@click.option("--forget-unreachable", is_flag=True, help="Give up hosts that do not answer; they keep what they have.")
+def destroy(name: str, as_json: bool, ask_become_pass: bool, forget_unreachable: bool) -> None:
     """Remove a cluster, and only what was made for it."""
     from provisioner.actions.reset import destroy_cluster
 
@@ -186,7 +187,7 @@ def destroy(name: str, as_json: bool, ask_become_pass: bool) -> None:
         _require_record(home)
         with home.lock():
             run = _known_run(name, progress, password)
-            _await(_connected(run, destroy_cluster(run)))
+            _await(_connected(run, destroy_cluster(run, forget_unreachable=forget_unreachable)))
         if as_json:
             _print_json({"event": "destroyed", "cluster": name})
         else:

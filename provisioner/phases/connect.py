@@ -45,10 +45,10 @@ async def _when_booted(run: Run, host: HostSpec) -> SshTransport:
 
 
 @contextlib.asynccontextmanager
-async def locked_hosts(run: Run) -> AsyncIterator[None]:
-    """Nobody else changes these hosts for the length of the block. Raises LockedError."""
+async def locked_hosts(run: Run, hosts: Sequence[HostSpec] = ()) -> AsyncIterator[None]:
+    """Nobody else changes these hosts (default: all) for the length of the block. Raises LockedError."""
     async with contextlib.AsyncExitStack() as locks:
-        for host in run.spec.hosts:
+        for host in hosts or run.spec.hosts:
             await locks.enter_async_context(run.transport(host).hold_lock(LOCK_PATH))
         yield
 

@@ -5,7 +5,6 @@ Which hosts do is known without asking Ansible: what files are made from is hash
 by the hosts, and both hashes are remembered after each run.
 """
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 from inventory.ansible_export import ExportContext, ansible_inventory
 from inventory.model import HostSpec
-from provisioner.ansible_runs import PLAYBOOKS, HostResult, run_playbook
+from provisioner.ansible_runs import PLAYBOOKS, HostResult, run_playbook_until_cancelled
 from provisioner.phases.gather_facts import gather_facts
 from provisioner.phases.issue_certificates import host_files
 from provisioner.phases.run import Run
@@ -66,8 +65,8 @@ async def lay_down(run: Run, hosts: Sequence[HostSpec], *, check: bool = False) 
     """Run the playbook, then remember what was laid down. In check mode nothing changes anywhere."""
     assert run.bundle is not None  # noqa: S101 - phases come in order
     inventory = export_inventory(run, hosts, run.bundle.digest)
-    results = await asyncio.to_thread(
-        run_playbook, PLAYBOOK, inventory, check=check, on_line=lambda host, text: run.progress.line(text, host)
+    results = await run_playbook_until_cancelled(
+        PLAYBOOK, inventory, check=check, on_line=lambda host, text: run.progress.line(text, host)
     )
     if not check:
         await gather_facts(run, hosts)
