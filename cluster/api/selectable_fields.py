@@ -7,6 +7,7 @@ k8s.io/kubernetes, pkg/apis/*/v1/conversion.go and the registries' ToSelectableF
 
 from collections.abc import Callable, Mapping
 
+from cluster.api.custom_resource import CustomResource
 from cluster.api.resources import Resource
 from cluster.machinery.objects import Object
 
@@ -19,6 +20,8 @@ def selectable_fields(resource: Resource, obj: Object) -> dict[str, str]:
     fields = {_NAME: metadata.get("name") or ""}
     if resource.namespaced:
         fields[_NAMESPACE] = metadata.get("namespace") or ""
+    if isinstance(resource, CustomResource):
+        return fields | resource.field_values(obj)
     special = _SPECIAL.get((resource.group, resource.plural))
     if special is not None:
         for field, read in special.items():
@@ -29,6 +32,8 @@ def selectable_fields(resource: Resource, obj: Object) -> dict[str, str]:
 def is_selectable(resource: Resource, field: str) -> bool:
     if field == _NAME or (field == _NAMESPACE and resource.namespaced):
         return True
+    if isinstance(resource, CustomResource):
+        return resource.is_selectable(field)
     return field in _SPECIAL.get((resource.group, resource.plural), ())
 
 

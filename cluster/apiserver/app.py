@@ -17,6 +17,7 @@ from aiohttp import web
 from cluster.api import resources
 from cluster.apiserver import health, security, serving_certificate, start_up
 from cluster.apiserver.admission.chain import build_admission
+from cluster.apiserver.custom_resources.serving import CustomResources
 from cluster.apiserver.file_changes import FileChanges
 from cluster.apiserver.kubelet_proxy import KubeletProxy
 from cluster.apiserver.lists import Lister
@@ -63,6 +64,7 @@ class Apiserver:
         self.writer = Writer(self.store)
         self.registry = Registry(self.store, self.cache, self.writer, event_ttl=int(options.event_ttl))
         self.registry.add_built_in()
+        self.custom = CustomResources(self.registry, self.cache, self.writer)
         self.lister = Lister(self.cache, self.store)
         self.watcher = Watcher(self.cache, self.lister)
         self.verbs = Verbs(self.writer, self.lister, self.watcher)
@@ -101,7 +103,8 @@ class Apiserver:
         client = self.options.kubelet_client_certificate, self.options.kubelet_client_key
         authority = self.options.kubelet_certificate_authority
         self.files.on_change("the kubelet client certificate", [*client, authority], kubelets.forget_certificate)
-        pages = PageServer(health.Health(self._checks()), metrics, self.security.token_pages, self.advertised)
+        checks = health.Health(self._checks())
+        pages = PageServer(checks, metrics, self.security.token_pages, self.advertised, self.custom)
         return ApiServer(
             registry=self.registry,
             verbs=self.verbs,
@@ -170,6 +173,7 @@ class Apiserver:
                     boot := tasks.create_task(self._boot(), name="boot"),
                     tasks.create_task(self._reconcile_masters(), name="masters"),
                     tasks.create_task(self._repair_services(), name="service-repair"),
+                    tasks.create_task(self.custom.run(), name="custom-resources"),
                     tasks.create_task(compaction.run(self.etcd, interval), name="compaction"),
                     tasks.create_task(self.files.run(), name="file-changes"),
                     tasks.create_task(self._renew_etcd_channels(), name="etcd-certificate"),

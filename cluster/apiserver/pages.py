@@ -9,8 +9,8 @@ from typing import Any
 
 from aiohttp import web
 
-from cluster.api import resources
 from cluster.apiserver import responses
+from cluster.apiserver.custom_resources.serving import CustomResources
 from cluster.apiserver.health import Health
 from cluster.apiserver.metrics import RequestMetrics
 from cluster.apiserver.requests import UserInfo
@@ -35,8 +35,14 @@ VERSION: Mapping[str, Any] = {
 
 class PageServer:
     def __init__(
-        self, health: Health, metrics: RequestMetrics, token_pages: Mapping[str, bytes], advertised: str
+        self,
+        health: Health,
+        metrics: RequestMetrics,
+        token_pages: Mapping[str, bytes],
+        advertised: str,
+        custom: CustomResources,
     ) -> None:
+        self._custom = custom
         self._advertised = advertised
         """host:port that discovery tells clients."""
         self._health = health
@@ -70,12 +76,14 @@ class PageServer:
         # Both are needed by few requests after start-up; their tables shall not delay it.
         from cluster.apiserver import discovery
 
-        return _page(request, discovery.serve(path, request.headers.get("Accept", ""), resources.ALL, self._advertised))
+        accept = request.headers.get("Accept", "")
+        return _page(request, discovery.serve(path, accept, self._custom.resources, self._advertised))
 
     def _openapi(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         from cluster.apiserver import openapi
 
-        return _page(request, openapi.serve(path, request.headers.get("Accept", ""), resources.ALL))
+        accept = request.headers.get("Accept", "")
+        return _page(request, openapi.serve(path, accept, self._custom.resources, self._custom.openapi))
 
 
 def _page(request: web.BaseRequest, found: Any) -> web.StreamResponse:

@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from cluster.api.custom_resource import CustomResource
 from cluster.api.schema import schemas
 from cluster.apiserver import patches, responses, write_options
+from cluster.apiserver.custom_resources import scale as custom_scale
 from cluster.apiserver.registry.kinds import Kind
 from cluster.apiserver.verbs import Call, Verbs, check_name
 from cluster.machinery.decode import decode_body, decode_yaml, media_type, unsupported
@@ -26,6 +28,8 @@ class _Scale:
 
 def scale_of(kind: Kind, obj: Object) -> Object:
     """The Scale that stands for `obj`."""
+    if isinstance(kind.resource, CustomResource):
+        return custom_scale.scale_of(kind.resource, obj)
     metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
     shown: Object = {"replicas": status.get("replicas", 0)}
@@ -58,7 +62,11 @@ async def serve(verbs: Verbs, call: Call) -> web.StreamResponse:
         _check(wanted, route.name)
         version = wanted["metadata"].get("resourceVersion")
         new = copy_object(old)
-        new["spec"]["replicas"] = (wanted.get("spec") or {}).get("replicas") or 0
+        replicas = (wanted.get("spec") or {}).get("replicas") or 0
+        if isinstance(kind.resource, CustomResource):
+            custom_scale.set_replicas(kind.resource, new, replicas)
+        else:
+            new["spec"]["replicas"] = replicas
         if version:
             new["metadata"]["resourceVersion"] = version
         if wanted["metadata"].get("uid"):

@@ -7,6 +7,7 @@ Pure. A field's value is computed once an object and kept with it.
 from collections.abc import Callable
 
 from cluster.api import selectable_fields
+from cluster.api.custom_resource import CustomResource
 from cluster.api.resources import Resource
 from cluster.machinery.fields import FieldSelector
 from cluster.machinery.labels import Selector
@@ -47,6 +48,8 @@ def build(resource: Resource, label_text: str, field_text: str, name: str = "") 
 
 
 def _refusal(resource: Resource, field: str) -> str:
+    if isinstance(resource, CustomResource):
+        return f"field label not supported: {field}"
     if resource.namespaced:
         return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
     return f'"{field}" is not a known field selector: only "metadata.name"'

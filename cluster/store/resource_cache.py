@@ -117,6 +117,11 @@ class ResourceCache:
 
         return stop
 
+    def end_watches(self) -> None:
+        """Tell all who watch to begin again: what is shown of the objects has changed, or is shown no longer."""
+        for reset in list(self._resets.values()):
+            reset()
+
     # What the feeding watch calls.
 
     def put(self, key: str, value: bytes, revision: int) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from cluster.api.printers import access, cluster_objects, network, storage, workloads
-from cluster.api.printers.columns import columns
+from cluster.api.custom_resource import CustomResource
+from cluster.api.printers import access, cluster_objects, custom, network, storage, workloads
+from cluster.api.printers.columns import columns as built_in_columns
 from cluster.api.printers.pods import pod_cells
 from cluster.api.resources import Resource
 from cluster.machinery.objects import Object
@@ -20,8 +21,15 @@ __all__ = ["cells", "columns"]
 
 def cells(resource: Resource, obj: Object, now: datetime) -> list[Any]:
     """One row, in the order of `columns(resource)`. `now` is aware; ages are counted up to it."""
+    if isinstance(resource, CustomResource):
+        return custom.cells(resource, obj, now)
     render = _ROWS.get((resource.group, resource.version, resource.plural), cluster_objects.created_cells)
     return render(obj, now)
+
+
+def columns(resource: Resource) -> list[Object]:
+    """TableColumnDefinitions. The mappings are shared: do not change them."""
+    return custom.columns(resource) if isinstance(resource, CustomResource) else built_in_columns(resource)
 
 
 _Row = Callable[[Object, datetime], list[Any]]

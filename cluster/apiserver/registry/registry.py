@@ -55,6 +55,14 @@ class Registry:
             if "list" in resource.verbs and resource.plural != "componentstatuses":
                 self.add(resource)
 
+    def put(self, kind: Kind) -> None:
+        """Serve a kind that was made elsewhere: a custom resource."""
+        self._kinds[kind.resource.group, kind.resource.version, kind.resource.plural] = kind
+
+    def drop(self, resource: Resource) -> Kind | None:
+        """Serve it no longer."""
+        return self._kinds.pop((resource.group, resource.version, resource.plural), None)
+
     def find(self, group: str, version: str, plural: str) -> Kind | None:
         return self._kinds.get((group, version, plural))
 

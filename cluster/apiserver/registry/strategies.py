@@ -5,6 +5,7 @@ Source: k8s.io/kubernetes, pkg/registry/*/strategy.go.
 """
 
 from cluster.api.resources import Resource
+from cluster.apiserver.custom_resources.strategy import DefinitionStrategy, InstanceStrategy
 from cluster.apiserver.registry.services import ServiceStrategy
 from cluster.apiserver.registry.strategy import DeletePlan, Strategy
 from cluster.machinery.objects import Object
@@ -207,7 +208,7 @@ _GENERATIONAL = {
     "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
     "flowschemas.flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
     "priorityclasses.scheduling.k8s.io", "endpointslices.discovery.k8s.io",
-    "customresourcedefinitions.apiextensions.k8s.io", "deviceclasses.resource.k8s.io",
+    "deviceclasses.resource.k8s.io",
     "resourceslices.resource.k8s.io",
 }  # fmt: skip
 _OWN: dict[str, type[Strategy]] = {
@@ -225,12 +226,13 @@ _OWN: dict[str, type[Strategy]] = {
     "services": ServiceStrategy,
     "jobs.batch": JobStrategy,
     "endpointslices.discovery.k8s.io": SliceStrategy,
+    "customresourcedefinitions.apiextensions.k8s.io": DefinitionStrategy,
 }
 
 
 def strategy_for(resource: Resource, *, custom: bool = False) -> Strategy:
     if custom:
-        return Generational(resource)
+        return InstanceStrategy(resource)
     found = _OWN.get(resource.qualified)
     if found is None:
         found = Generational if resource.qualified in _GENERATIONAL else Strategy

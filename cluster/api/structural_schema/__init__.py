@@ -1,0 +1,1 @@
+"""Schemas of custom resources: what they may say, and what they do to objects. Pure."""
