@@ -122,6 +122,8 @@ def images(unpacked: Path, applets: tuple[str, ...]) -> tuple[Image, ...]:
         files=(
             ImageFile("bin/busybox", (unpacked / "bin/busybox").read_bytes(), 0o755),
             *(ImageFile(f"bin/{name}", link="busybox") for name in applets if name != "busybox"),
+            # As process 1 it passes signals on; httpd itself would not end at SIGTERM there.
+            ImageFile("bin/catatonit", (unpacked / "usr/bin/catatonit").read_bytes(), 0o755),
             ImageFile("bin/curl", (unpacked / "usr/bin/curl").read_bytes(), 0o755),
             *(ImageFile(f"lib/{name}", content, 0o755) for name, content in _libraries(unpacked).items()),
             ImageFile("lib64/ld-linux-x86-64.so.2", (unpacked / _LOADER).read_bytes(), 0o755),
@@ -131,7 +133,7 @@ def images(unpacked: Path, applets: tuple[str, ...]) -> tuple[Image, ...]:
             ImageFile("www/cgi-bin/index.cgi", _WEB_PAGE.encode(), 0o755),
         ),
         directories=(("root", 0o700), ("tmp", 0o1777), ("var/log", 0o755)),
-        entrypoint=("/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/www"),
+        entrypoint=("/bin/catatonit", "--", "/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/www"),
         environment=("PATH=/bin",),
         ports=("80/tcp",),
     )
