@@ -151,6 +151,7 @@ _CREATE: Mapping[tuple[str, str], _Check] = {
 _ONLY_NEW: Mapping[tuple[str, str], _Check] = {
     ("batch", "CronJob"): batch.validate_cron_job_create,
     (_NETWORK, "Ingress"): networking.validate_ingress_create,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): extension.validate_custom_resource_definition_create,
 }
 """Rules that only a new object must obey, beside those of `_CREATE`."""
 

@@ -8,6 +8,7 @@ pkg/apis/apiextensions/validation; k8s.io/kube-aggregator, pkg/apis/apiregistrat
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from cluster.api.validation import definitions
 from cluster.api.validation.rules import Errors, immutable, listed, mapping, named, one_of, required_name, text
 from cluster.api.validation.selectors import validate_selector
 from cluster.machinery import field_errors, names
@@ -230,7 +231,11 @@ def validate_custom_resource_definition(definition: Object) -> Errors:
     if not listed(mapping(definition, "status"), "storedVersions") and not _storage_versions(spec):
         value, detail = mapping(definition, "status").get("storedVersions"), "must have at least one stored version"
         errors.append(field_errors.invalid("status.storedVersions", value, detail))
-    return errors
+    return errors + definitions.validate_versions(definition)
+
+
+def validate_custom_resource_definition_create(definition: Object) -> Errors:
+    return validate_custom_resource_definition(definition) + definitions.validate_approval(definition)
 
 
 def _storage_versions(spec: Object) -> list[str]:
@@ -289,6 +294,15 @@ def _check_names(path: str, wanted: Object) -> Errors:
 
 def validate_custom_resource_definition_update(new: Object, old: Object) -> Errors:
     errors = validate_custom_resource_definition(new)
+    present = {text(version, "name") for version in listed(mapping(new, "spec"), "versions")}
+    for index, name in enumerate(listed(mapping(new, "status"), "storedVersions")):
+        if name not in present:
+            detail = (
+                f"missing from spec.versions; {name} was previously a storage version, and must remain in "
+                f"spec.versions until a storage migration ensures no data remains persisted in {name} and removes "
+                f"{name} from status.storedVersions"
+            )
+            errors.append(field_errors.invalid(f"status.storedVersions[{index}]", name, detail))
     for key in ("group", "scope"):
         errors += immutable(f"spec.{key}", mapping(new, "spec").get(key), mapping(old, "spec").get(key))
     for key in ("plural", "kind"):
