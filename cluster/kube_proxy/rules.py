@@ -2,9 +2,9 @@
 Services -> an nftables ruleset: one table, a few verdict maps, and chains that Services share. Pure.
 
 Each frontend is one element of a verdict map (`service-ips` or `service-nodeports`) that names a chain by what is to
-be done and by the number of backends, e.g. `cluster-ip-3`; the chain draws a number and looks the backend up in
-`endpoints-ip` or `endpoints-nodeport`. So a change of a Service is a handful of element changes, whatever the
-size of the cluster. Only frontends with session affinity have chains of their own.
+be done and by the number of backends, e.g. `cluster-ip-tcp-3`; the chain draws a number and looks the backend up in
+`endpoints-ip-tcp`, `endpoints-nodeport-tcp` and so on. So a change of a Service is a handful of element changes,
+whatever the size of the cluster. Only frontends with session affinity have chains of their own.
 
 A second list of backends, for pods and this node under a Local policy, is stored from index INSIDE_OFFSET on.
 
@@ -22,6 +22,7 @@ TABLE = "hanse-proxy"
 MASQUERADE_MARK = 0x4000
 """The bit kube-proxy has always used; set from NAT to postrouting and cleared there."""
 INSIDE_OFFSET = 65_536
+PROTOCOLS = ("tcp", "udp", "sctp")
 
 Elements = dict[str, dict[str, str]]
 """Map or set -> key -> value; the value of a set's element is empty."""
@@ -63,6 +64,8 @@ def base_table(settings: ProxySettings) -> str:
         if settings.masquerade_pods
         else ""
     )
+    endpoints = "\n".join(_endpoint_maps(protocol) for protocol in PROTOCOLS)
+    # A TCP client is reset, since the kernel sends it an ICMP error once a second at most.
     return f"""
   map service-ips {{
     type ipv4_addr . inet_proto . inet_service : verdict
@@ -76,12 +79,7 @@ def base_table(settings: ProxySettings) -> str:
   map host-ports-by-ip {{
     type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
   }}
-  map endpoints-ip {{
-    typeof ip daddr . meta l4proto . tcp dport . numgen random mod {2 * INSIDE_OFFSET} : ip daddr . tcp dport
-  }}
-  map endpoints-nodeport {{
-    typeof meta l4proto . tcp dport . numgen random mod {2 * INSIDE_OFFSET} : ip daddr . tcp dport
-  }}
+{endpoints}
   map unserved-ips {{
     type ipv4_addr . inet_proto . inet_service : verdict
   }}
@@ -111,6 +109,7 @@ def base_table(settings: ProxySettings) -> str:
     meta mark set meta mark or {MASQUERADE_MARK:#x}
   }}
   chain refuse {{
+    meta l4proto tcp reject with tcp reset
     reject
   }}
   chain discard {{
@@ -175,6 +174,22 @@ def base_table(settings: ProxySettings) -> str:
 """
 
 
+def _endpoint_maps(protocol: str) -> str:
+    """
+    One pair a protocol, for a number in a key can be told by `typeof` only, and that binds the map to a protocol.
+
+    With `th dport` nft 1.0.6 makes the map but refuses any rule that is added to it later.
+    """
+    number = f"numgen random mod {2 * INSIDE_OFFSET}"
+    return f"""\
+  map endpoints-ip-{protocol} {{
+    typeof ip daddr . {protocol} dport . {number} : ip daddr . {protocol} dport
+  }}
+  map endpoints-nodeport-{protocol} {{
+    typeof {protocol} dport . {number} : ip daddr . {protocol} dport
+  }}"""
+
+
 def compile_service(key: Key, service: ProxiedService, cluster_cidr: str) -> ServiceRules:
     """The rules of one Service."""
     rules = ServiceRules()
@@ -202,7 +217,7 @@ def _compile_frontend(rules: ServiceRules, key: Key, frontend: Frontend, cluster
         chain = _affinity_chain(rules, key, frontend, cluster_cidr)
     else:
         chain = _shared_chain(rules, frontend, cluster_cidr)
-        _put_endpoints(rules, frontend, what)
+        _put_endpoints(rules, frontend)
     rules.put("service-nodeports" if nodeport else "service-ips", what, f"goto {chain}")
 
 
@@ -215,8 +230,9 @@ def _needs_inside_list(frontend: Frontend) -> bool:
     return frontend.local and frontend.origin is not Origin.CLUSTER_IP
 
 
-def _put_endpoints(rules: ServiceRules, frontend: Frontend, what: str) -> None:
-    target = "endpoints-nodeport" if frontend.origin is Origin.NODE_PORT else "endpoints-ip"
+def _put_endpoints(rules: ServiceRules, frontend: Frontend) -> None:
+    target = _endpoints_map(frontend)
+    what = f"{frontend.address} . {frontend.port}" if frontend.address else str(frontend.port)
     for index, backend in enumerate(frontend.backends):
         rules.put(target, f"{what} . {index}", f"{backend.address} . {backend.port}")
     if _needs_inside_list(frontend):
@@ -224,20 +240,24 @@ def _put_endpoints(rules: ServiceRules, frontend: Frontend, what: str) -> None:
             rules.put(target, f"{what} . {INSIDE_OFFSET + index}", f"{backend.address} . {backend.port}")
 
 
+def _endpoints_map(frontend: Frontend) -> str:
+    return f"endpoints-{'ip' if frontend.address else 'nodeport'}-{frontend.protocol}"
+
+
 def _shared_chain(rules: ServiceRules, frontend: Frontend, cluster_cidr: str) -> str:
     """Name of the chain for this behaviour and these numbers; put into the rules too."""
-    nodeport = frontend.origin is Origin.NODE_PORT
     count, inside = len(frontend.backends), len(frontend.inside_backends)
+    kind = f"{frontend.origin}-{frontend.protocol}"
     if _needs_inside_list(frontend):
-        name = f"{frontend.origin}-local-{count}-of-{inside}"
-        lines = _local_policy(cluster_cidr, [_draw(nodeport, inside, INSIDE_OFFSET)])
-        lines += [_draw(nodeport, count, 0)] if count else []
+        name = f"{kind}-local-{count}-of-{inside}"
+        lines = _local_policy(cluster_cidr, [_draw(frontend, inside, INSIDE_OFFSET)])
+        lines += [_draw(frontend, count, 0)] if count else []
     elif frontend.origin is Origin.CLUSTER_IP:
-        name = f"cluster-ip-{count}"
-        lines = [f"ip saddr != {cluster_cidr} jump mark-for-masquerade", _draw(nodeport, count, 0)]
+        name = f"cluster-ip-{frontend.protocol}-{count}"
+        lines = [f"ip saddr != {cluster_cidr} jump mark-for-masquerade", _draw(frontend, count, 0)]
     else:
-        name = f"{frontend.origin}-{count}"
-        lines = ["jump mark-for-masquerade", _draw(nodeport, count, 0)]
+        name = f"{kind}-{count}"
+        lines = ["jump mark-for-masquerade", _draw(frontend, count, 0)]
     rules.shared_chains[name] = tuple(lines)
     return name
 
@@ -254,11 +274,10 @@ def _local_policy(cluster_cidr: str, inside: Iterable[str]) -> list[str]:
     return lines
 
 
-def _draw(nodeport: bool, count: int, offset: int) -> str:
+def _draw(frontend: Frontend, count: int, offset: int) -> str:
     number = f"numgen random mod {count}" + (f" offset {offset}" if offset else "")
-    if nodeport:
-        return f"dnat ip to meta l4proto . th dport . {number} map @endpoints-nodeport"
-    return f"dnat ip to ip daddr . meta l4proto . th dport . {number} map @endpoints-ip"
+    address = "ip daddr . " if frontend.address else ""
+    return f"dnat ip to {address}{frontend.protocol} dport . {number} map @{_endpoints_map(frontend)}"
 
 
 def _affinity_chain(rules: ServiceRules, key: Key, frontend: Frontend, cluster_cidr: str) -> str:

@@ -9,7 +9,7 @@ import logging
 
 from cluster.api import resources
 from cluster.apiserver.registry.registry import Registry
-from cluster.apiserver.registry.services import IP_ADDRESSES, NODE_PORTS_PLACE, Allocator
+from cluster.apiserver.registry.services import IP_ADDRESSES, NODE_PORTS_PLACE, Allocator, held_ports
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError
 from cluster.store.etcd_client import EtcdError
@@ -25,7 +25,7 @@ def orphans(services: list[Object], addresses: set[str], ports: set[str]) -> tup
     """Of what is taken, the addresses and ports that no Service uses."""
     specs = [service.get("spec") or {} for service in services]
     used_addresses = {address for spec in specs for address in [spec.get("clusterIP"), *(spec.get("clusterIPs") or [])]}
-    used_ports = {str(port.get("nodePort")) for spec in specs for port in spec.get("ports") or []}
+    used_ports = {str(port) for spec in specs for port in held_ports(spec)}
     return addresses - used_addresses, ports - used_ports
 
 

@@ -30,6 +30,17 @@ def needs_address(spec: Object) -> bool:
     return spec.get("type", "ClusterIP") != "ExternalName" and spec.get("clusterIP") != "None"
 
 
+def needs_health_port(spec: Object) -> bool:
+    """Where load balancers ask whether a node has endpoints of the Service."""
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
+def held_ports(spec: Object) -> set[int]:
+    """Every port of the node range that a Service has."""
+    ports = [*(port.get("nodePort") for port in spec.get("ports") or []), spec.get("healthCheckNodePort")]
+    return {int(port) for port in ports if port}
+
+
 def needs_node_ports(spec: Object) -> bool:
     kind = spec.get("type")
     return kind == "NodePort" or (kind == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False)
@@ -191,6 +202,11 @@ class ServiceStrategy(Strategy):
             spec["clusterIPs"] = [spec["clusterIP"]]
             spec.setdefault("ipFamilies", [family])
             spec.setdefault("ipFamilyPolicy", "SingleStack")
+        wanted_port = spec.get("healthCheckNodePort") or 0
+        if needs_health_port(spec) and (not wanted_port or wanted_port != before.get("healthCheckNodePort")):
+            number = await allocator.take_port(wanted_port, metadata["name"])
+            taken.append(lambda number=number: allocator.free_port(number))  # type: ignore[misc]
+            spec["healthCheckNodePort"] = number
         if not needs_node_ports(spec):
             return
         ours = {port.get("nodePort") for port in before.get("ports") or []} - {None, 0}
@@ -209,8 +225,7 @@ class ServiceStrategy(Strategy):
         address = before.get("clusterIP")
         if address and address != "None" and address != now.get("clusterIP"):
             await self.allocator.free_address(address)
-        kept = {port.get("nodePort") for port in now.get("ports") or []}
-        for number in {port.get("nodePort") for port in before.get("ports") or []} - kept - {None, 0}:
+        for number in held_ports(before) - held_ports(now):
             await self.allocator.free_port(number)
 
 
@@ -241,6 +256,9 @@ def _drop_for_type(spec: Object, before: Object) -> None:
         for port in spec.get("ports") or []:
             if port.get("nodePort") in old:
                 port.pop("nodePort", None)
+    asked = spec.get("healthCheckNodePort")
+    if needs_health_port(before) and not needs_health_port(spec) and asked == before.get("healthCheckNodePort"):
+        spec.pop("healthCheckNodePort", None)
     if spec.get("type") not in ("NodePort", "LoadBalancer"):
         for name in _EXTERNAL_ONLY:
             if spec.get(name) == before.get(name):

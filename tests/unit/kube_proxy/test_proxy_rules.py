@@ -65,7 +65,7 @@ def test_one_changed_endpoint_is_a_few_elements_and_a_second_look_nothing() -> N
     assert made.transaction() == ""
     made.put(WEB, rules_of({**case, "endpoints": [{"addresses": ["10.244.0.3"]}]}))
     text = made.transaction()
-    assert "add element ip hanse-proxy endpoints-ip { 10.96.0.20 . tcp . 80 . 0 : 10.244.0.3 . 8080 }" in text
+    assert "add element ip hanse-proxy endpoints-ip-tcp { 10.96.0.20 . 80 . 0 : 10.244.0.3 . 8080 }" in text
     assert "service-ips" not in text
     made.applied()
     assert made.transaction() == ""
