@@ -21,7 +21,7 @@ from cluster.apiserver.custom_resources.serving import CustomResources
 from cluster.apiserver.file_changes import FileChanges
 from cluster.apiserver.kubelet_proxy import KubeletProxy
 from cluster.apiserver.lists import Lister
-from cluster.apiserver.masters import Masters
+from cluster.apiserver.masters import PLACE, Masters
 from cluster.apiserver.metrics import RequestMetrics
 from cluster.apiserver.options import Options
 from cluster.apiserver.pages import PageServer
@@ -241,6 +241,7 @@ class Apiserver:
         await self.booted.wait()
         masters = self._masters()
         if masters is not None:
+            self.cache.on_gone(PLACE, masters.someone_left.set)
             await masters.run()
 
     async def _repair_services(self) -> None:

@@ -20,7 +20,9 @@ from cluster.store.object_store import ObjectStore
 log = logging.getLogger(__name__)
 
 PLACE = "masterleases"
-INTERVAL, TTL = 10.0, 15
+INTERVAL, TTL = 8.0, 12
+"""Seconds; whoever dies is gone from the endpoints after at most TTL and the second that etcd takes to notice."""
+RETRY = 1.0
 
 
 class Masters:
@@ -30,15 +32,26 @@ class Masters:
         self._address = address
         self._port = port
         self._service_address = service_address
+        self.someone_left = asyncio.Event()
+        """Set when a server's key is gone."""
 
     async def run(self) -> None:
         """For ever."""
         while True:
+            pause = 0.0
             try:
                 await self.reconcile()
+                async with asyncio.timeout(INTERVAL):
+                    while True:
+                        await self.someone_left.wait()
+                        self.someone_left.clear()
+                        await self._publish()
+            except TimeoutError:
+                pass  # time to say again that this server lives
             except (ApiError, EtcdError) as fault:
                 log.warning("the endpoints of default/kubernetes are not up to date: %s", fault)
-            await asyncio.sleep(INTERVAL)
+                pause = RETRY
+            await asyncio.sleep(pause)
 
     async def reconcile(self) -> None:
         await self._store.keep(PLACE, self._address, TTL)

@@ -18,13 +18,21 @@ import grpc.aio
 from cluster.store.generated import etcd_pb2 as pb
 
 REQUEST_TIMEOUT = 10.0
-"""Seconds for one unary call on one endpoint."""
+"""Seconds for one write on one endpoint."""
+READ_TIMEOUT = 2.0
+"""Seconds for a read on one endpoint while there are others to ask."""
+COMMIT_TIMEOUT = 3.0
+"""Seconds for a write that may be repeated. etcd itself waits for 7 s for a proposal that a dead leader took along."""
+WATCH_OPEN_TIMEOUT = 2.0
+"""Seconds until a member has to confirm a watch."""
+_REQUIRE_LEADER = (("hasleader", "true"),)
+"""A member that has lost the others ends the watch instead of being silent."""
 
 _CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_time_ms", 6_000),
+    ("grpc.keepalive_timeout_ms", 2_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -63,6 +71,16 @@ class EtcdError(Exception):
         self.compacted = compacted
         self.full = full
         """The database reached its quota: etcd takes deletes and no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchControl:
+    """What can be done to an open watch."""
+
+    ask_progress: Callable[[], Awaitable[None]]
+    """Asks etcd for a progress answer on this stream."""
+    abandon: Callable[[], None]
+    """End it with an EtcdError: its member does not seem to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +151,8 @@ class EtcdClient:
             raise ValueError("no etcd endpoint given; pass --etcd-servers=https://HOST:2379,…")
         self._endpoints = [_Endpoint(url, tls or EtcdTLS()) for url in endpoints]
         self._current = 0
+        self._watching: dict[int, Callable[[], None]] = {}
+        """Which member's watch is open, and how to end it."""
 
     async def close(self) -> None:
         for endpoint in self._endpoints:
@@ -142,22 +162,50 @@ class EtcdClient:
         """The files of the identity changed: new connections show the new one, running calls end on the old."""
         await asyncio.gather(*(endpoint.close(REQUEST_TIMEOUT) for endpoint in self._endpoints))
 
-    async def _call(self, method: str, request: Any, timeout: float = REQUEST_TIMEOUT) -> Any:  # noqa: ASYNC109
-        """One unary call, at the endpoint that answered last, then at the others. Raises EtcdError."""
+    @property
+    def endpoints(self) -> int:
+        return len(self._endpoints)
+
+    async def _call(self, method: str, request: Any) -> Any:
+        return (await self._tried(method, request, READ_TIMEOUT if method in _READS else 0.0))[0]
+
+    async def _tried(self, method: str, request: Any, repeat_after: float) -> tuple[Any, bool]:
+        """
+        One unary call, at the endpoint that answered last, then at the others. Raises EtcdError.
+
+        Args:
+            repeat_after: Seconds until a call that may be executed twice goes to the next endpoint; 0 for one that
+                may not.
+
+        Returns:
+            The answer, and whether an earlier try may have been executed.
+        """
         last: EtcdError | None = None
-        for _ in range(len(self._endpoints)):
+        repeated = False
+        last_try = len(self._endpoints) - 1
+        for attempt in range(last_try + 1):
             at = self._current
+            timeout = repeat_after if repeat_after and attempt < last_try else REQUEST_TIMEOUT
             endpoint = self._endpoints[at]
             try:
-                return await endpoint.call(method)(request, timeout=timeout)
+                return await endpoint.call(method)(request, timeout=timeout), repeated
             except grpc.aio.AioRpcError as fault:
                 last = _translate(fault, endpoint.url, method)
                 refused = fault.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-                if not refused or (last.ambiguous and method not in _READS):
+                if refused:
+                    self._leave(at)
+                if not refused or (last.ambiguous and not repeat_after):
                     raise last from fault
-                if self._current == at:
-                    self._current = (at + 1) % len(self._endpoints)
+                repeated = repeated or last.ambiguous
         raise last or EtcdError(f"no etcd endpoint took {method}")
+
+    def _leave(self, at: int) -> None:
+        """That member does not answer: others are asked from now on, and its watch is opened elsewhere."""
+        if self._current == at:
+            self._current = (at + 1) % len(self._endpoints)
+        abandon = self._watching.get(at)
+        if abandon is not None:
+            abandon()
 
     async def range(
         self,
@@ -180,6 +228,15 @@ class EtcdClient:
     async def txn(self, compare: Sequence[Any], success: Sequence[Any], failure: Sequence[Any] = ()) -> Any:
         return await self._call("Txn", pb.TxnRequest(compare=compare, success=success, failure=failure))
 
+    async def commit(self, compare: Sequence[Any], success: Sequence[Any], failure: Sequence[Any]) -> tuple[Any, bool]:
+        """
+        A transaction that is repeated when its outcome is unknown; its conditions no longer hold once it was executed.
+
+        Returns the last try's answer, and whether an earlier one may have been executed.
+        """
+        request = pb.TxnRequest(compare=compare, success=success, failure=failure)
+        return await self._tried("Txn", request, COMMIT_TIMEOUT)
+
     async def delete(self, key: bytes, end: bytes = b"") -> Any:
         return await self._call("DeleteRange", pb.DeleteRangeRequest(key=key, range_end=end))
 
@@ -199,45 +256,60 @@ class EtcdClient:
         return int(answer.header.revision)
 
     async def watch(
-        self, key: bytes, end: bytes, start_revision: int, on_open: Callable[[Callable[[], Awaitable[None]]], None]
+        self, key: bytes, end: bytes, start_revision: int, on_open: Callable[[WatchControl], None]
     ) -> AsyncIterator[Any]:
         """
         Yields WatchResponses from `start_revision` on, until the stream breaks (EtcdError) or the caller stops.
 
-        `on_open` receives a coroutine function that asks etcd for a progress answer on this stream.
+        After a break the next watch goes to another member.
         """
-        endpoint = self._endpoints[self._current]
+        at = self._current
+        endpoint = self._endpoints[at]
         channel = endpoint.open_channel()
+        loop = asyncio.get_running_loop()
         try:
-            open_stream = channel.stream_stream(
-                "/etcdserverpb.Watch/Watch",
-                request_serializer=pb.WatchRequest.SerializeToString,
-                response_deserializer=pb.WatchResponse.FromString,
-            )
-            stream = open_stream()
-            lock = asyncio.Lock()
+            async with asyncio.timeout(WATCH_OPEN_TIMEOUT) as patience:
+                open_stream = channel.stream_stream(
+                    "/etcdserverpb.Watch/Watch",
+                    request_serializer=pb.WatchRequest.SerializeToString,
+                    response_deserializer=pb.WatchResponse.FromString,
+                )
+                stream = open_stream(metadata=_REQUIRE_LEADER)
+                lock = asyncio.Lock()
 
-            async def ask_progress() -> None:
-                async with lock:
-                    await stream.write(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
+                async def ask_progress() -> None:
+                    async with lock:
+                        await stream.write(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
 
-            create = pb.WatchCreateRequest(
-                key=key, range_end=end, start_revision=start_revision, progress_notify=True, fragment=True
-            )
-            await stream.write(pb.WatchRequest(create_request=create))
-            on_open(ask_progress)
-            async for response in stream:
-                if response.canceled:
-                    raise EtcdError(
-                        f"etcd ended the watch at revision {response.compact_revision}: {response.cancel_reason}",
-                        compacted=response.compact_revision > 0,
-                    )
-                yield response
-            raise EtcdError(f"etcd at {endpoint.url} closed the watch")
+                def abandon() -> None:
+                    if self._watching.get(at) is abandon and not patience.expired():
+                        patience.reschedule(loop.time())
+
+                create = pb.WatchCreateRequest(
+                    key=key, range_end=end, start_revision=start_revision, progress_notify=True, fragment=True
+                )
+                await stream.write(pb.WatchRequest(create_request=create))
+                self._watching[at] = abandon
+                async for response in stream:
+                    if response.canceled:
+                        raise EtcdError(
+                            f"etcd ended the watch at revision {response.compact_revision}: {response.cancel_reason}",
+                            compacted=response.compact_revision > 0,
+                        )
+                    if response.created:
+                        patience.reschedule(None)
+                        on_open(WatchControl(ask_progress, abandon))
+                    yield response
+                raise EtcdError(f"etcd at {endpoint.url} closed the watch")
+        except TimeoutError:
+            raise EtcdError(f"etcd at {endpoint.url} does not answer on the watch") from None
         except grpc.aio.AioRpcError as fault:
-            self._current = (self._current + 1) % len(self._endpoints)
             raise _translate(fault, endpoint.url, "Watch") from fault
         finally:
+            self._watching.pop(at, None)
+            # The next watch begins at once; it has better prospects with another member.
+            if self._current == at:
+                self._current = (at + 1) % len(self._endpoints)
             await channel.close()
 
 

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError
@@ -86,29 +87,45 @@ class ObjectStore:
         key = object_key(place, namespace, name).encode()
         value = encode_stored(obj)
         lease = await self._leases.lease(ttl) if ttl else 0
-        answer = await self._client.txn([etcd.compare_mod(key, 0)], [etcd.put(key, value, lease)])
-        if not answer.succeeded:
-            raise KeyExistsError(key.decode())
-        return Entry(value, answer.header.revision)
+        stored = await self._put(key, value, 0, lease)
+        if isinstance(stored, Entry):
+            return stored
+        raise KeyExistsError(key.decode())
 
     async def replace(self, place: str, namespace: str, name: str, obj: Object, revision: int, ttl: int = 0) -> Entry:
         """Write over the state of `revision`. Raises RevisionConflictError."""
         key = object_key(place, namespace, name).encode()
         value = encode_stored(obj)
         lease = await self._leases.lease(ttl) if ttl else 0
-        answer = await self._client.txn(
+        stored = await self._put(key, value, revision, lease)
+        if isinstance(stored, Entry):
+            return stored
+        raise RevisionConflictError(key.decode(), _entry(stored))
+
+    async def _put(self, key: bytes, value: bytes, revision: int, lease: int) -> Entry | Any:
+        """The entry as written, or etcd's answer about what is there instead."""
+        answer, _ = await self._client.commit(
             [etcd.compare_mod(key, revision)], [etcd.put(key, value, lease)], [etcd.get(key)]
         )
-        if not answer.succeeded:
-            raise RevisionConflictError(key.decode(), _entry(answer.responses[0].response_range))
-        return Entry(value, answer.header.revision)
+        if answer.succeeded:
+            return Entry(value, answer.header.revision)
+        found = answer.responses[0].response_range
+        # The very bytes, with uid and times: an earlier try did it, and its answer was lost.
+        if found.kvs and found.kvs[0].value == value:
+            return Entry(value, found.kvs[0].mod_revision)
+        return found
 
     async def remove(self, place: str, namespace: str, name: str, revision: int) -> int:
         """Delete the state of `revision`. Returns the revision of the delete. Raises RevisionConflictError."""
         key = object_key(place, namespace, name).encode()
-        answer = await self._client.txn([etcd.compare_mod(key, revision)], [etcd.delete(key)], [etcd.get(key)])
+        answer, repeated = await self._client.commit(
+            [etcd.compare_mod(key, revision)], [etcd.delete(key)], [etcd.get(key)]
+        )
         if not answer.succeeded:
-            raise RevisionConflictError(key.decode(), _entry(answer.responses[0].response_range))
+            found = answer.responses[0].response_range
+            gone = not found.kvs or found.kvs[0].create_revision > revision
+            if not (repeated and gone):
+                raise RevisionConflictError(key.decode(), _entry(found))
         return int(answer.header.revision)
 
     async def update(

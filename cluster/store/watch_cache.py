@@ -10,11 +10,11 @@ import asyncio
 import heapq
 import itertools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from cluster.store.encoding import Entry
-from cluster.store.etcd_client import EtcdClient, EtcdError, range_end
+from cluster.store.etcd_client import EtcdClient, EtcdError, WatchControl, range_end
 from cluster.store.generated import etcd_pb2 as pb
 from cluster.store.keys import PREFIX
 from cluster.store.resource_cache import ResourceCache
@@ -25,6 +25,9 @@ LOAD_PAGE = 2000
 WAIT_TIMEOUT = 3.0
 """Seconds a read waits for a revision that the cache has not seen yet."""
 _PROGRESS_AFTER = 0.05
+_SILENCE = 1.0
+"""Seconds that a watch may leave progress requests without an answer before another member is tried."""
+_MAX_PAUSE = 2.0
 _BOOKMARK_SECONDS = 60.0
 
 
@@ -46,13 +49,21 @@ class WatchCache:
         self.revision = 0
         """Every change up to this one has been applied."""
         self._cluster_id = 0
+        self._lively = False
+        """Whether the present watch has answered."""
         self._ready = asyncio.Event()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._asked: asyncio.Future[int] | None = None
         self._asking: asyncio.Task[None] | None = None
-        self._ask_progress: Callable[[], Awaitable[None]] | None = None
+        self._control: WatchControl | None = None
+        self._heard = 0.0
+        """When the watch last said anything (loop time)."""
+        self._applied_revision = 0
+        self._applied_keys: set[bytes] = set()
+        """Which keys of that revision have been applied: a watch may break in the middle of one."""
         self._progress_task: asyncio.Task[None] | None = None
+        self._gone: list[tuple[str, Callable[[], None]]] = []
         self._bookmarks: dict[int, Callable[[int], None]] = {}
 
     @property
@@ -118,15 +129,23 @@ class WatchCache:
 
     async def _press(self) -> None:
         """While somebody waits, ask etcd how far its watch is: keys outside our prefix move the revision silently."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         while self._waiting:
             await asyncio.sleep(_PROGRESS_AFTER)
             self._waiting = [w for w in self._waiting if not w[2].done()]
             heapq.heapify(self._waiting)
-            if self._waiting and self._ask_progress is not None:
-                try:
-                    await self._ask_progress()
-                except Exception as fault:
-                    log.debug("no progress request on a broken watch: %s", fault)
+            control = self._control
+            if not self._waiting or control is None:
+                continue
+            if loop.time() - max(began, self._heard) > _SILENCE:
+                control.abandon()
+                began = loop.time()
+                continue
+            try:
+                await control.ask_progress()
+            except Exception as fault:
+                log.debug("no progress request on a broken watch: %s", fault)
 
     def subscribe_bookmarks(self, deliver: Callable[[int], None]) -> Callable[[], None]:
         """`deliver` gets the cache's revision about once a minute. Call the result to stop."""
@@ -138,28 +157,37 @@ class WatchCache:
 
         return stop
 
+    def on_gone(self, place: str, tell: Callable[[], None]) -> None:
+        """`tell` is called when a key of a place that holds no objects is deleted or its lease ended."""
+        self._gone.append((place + "/", tell))
+
     # Feeding.
 
     async def run(self) -> None:
         """Load, then follow the store, for ever: broken watches go on where they stopped, compacted ones load anew."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send_bookmarks())
-            pause = 0.1
+            failures = 0
             while True:
+                self._lively = False
                 try:
                     if self.revision == 0:
                         await self._load()
                     await self._follow()
                 except EtcdError as fault:
+                    failures = 0 if self._lively else failures + 1
                     if fault.compacted:
                         log.warning("the watch fell behind compaction, loading everything again")
                         self.revision = 0
-                    else:
-                        log.warning("the watch broke, trying again in %.1f s: %s", pause, fault)
-                        await asyncio.sleep(pause)
-                        pause = min(pause * 2, 2.0)
                         continue
-                pause = 0.1
+                    pause = self._pause(failures)
+                    log.warning("the watch broke, trying again in %.1f s: %s", pause, fault)
+                    await asyncio.sleep(pause)
+
+    def _pause(self, failures: int) -> float:
+        """Seconds before the next try: none while there are members that have not been asked."""
+        rounds = failures // self._client.endpoints
+        return min(0.1 * 2.0 ** (rounds - 1), _MAX_PAUSE) if rounds else 0.0
 
     async def _load(self) -> None:
         end = range_end(self._prefix)
@@ -184,33 +212,49 @@ class WatchCache:
                 sorted_in[cache.place][rest] = entry
         for place, entries in sorted_in.items():
             self._caches[place].load(entries, revision)
+        self._applied_revision = revision
+        self._applied_keys.clear()
         self._advance(revision)
         self._ready.set()
 
     async def _follow(self) -> None:
         stream = self._client.watch(self._prefix, range_end(self._prefix), self.revision + 1, self._opened)
         newest = self.revision
+        loop = asyncio.get_running_loop()
         try:
             async for response in stream:
+                self._heard = loop.time()
+                self._lively = True
                 if self._cluster_id and response.header.cluster_id != self._cluster_id:
                     log.error("etcd has another cluster id than before: it was restored; loading everything again")
                     self.revision = 0
                     return
                 for event in response.events:
                     newest = event.kv.mod_revision
-                    if newest <= self.revision:
-                        continue
-                    self._apply(event)
+                    if self._is_new(newest, event.kv.key):
+                        self._apply(event)
                 if not response.events and not response.created:
                     newest = max(newest, response.header.revision)
                 if not response.fragment and newest > self.revision:
                     self._advance(newest)
         finally:
-            self._ask_progress = None
+            self._control = None
             await stream.aclose()  # type: ignore[attr-defined]
 
-    def _opened(self, ask_progress: Callable[[], Awaitable[None]]) -> None:
-        self._ask_progress = ask_progress
+    def _opened(self, control: WatchControl) -> None:
+        self._control = control
+
+    def _is_new(self, revision: int, key: bytes) -> bool:
+        """False for what a watch tells again after it broke in the middle of a revision or of a long answer."""
+        if revision <= self.revision or revision < self._applied_revision:
+            return False
+        if revision > self._applied_revision:
+            self._applied_revision = revision
+            self._applied_keys.clear()
+        if key in self._applied_keys:
+            return False
+        self._applied_keys.add(key)
+        return True
 
     def _apply(self, event: Any) -> None:
         path = event.kv.key.decode()[len(self._prefix) :]
@@ -220,6 +264,9 @@ class WatchCache:
         if cache is None:
             if deleted:
                 self._unclaimed.pop(path, None)
+                for prefix, tell in self._gone:
+                    if path.startswith(prefix):
+                        tell()
             else:
                 self._unclaimed[path] = (event.kv.value, revision)
             return
