@@ -95,7 +95,7 @@ class ApiObjects:
 
     async def snapshot(self, pod: Object) -> dict[Reference, Object | None]:
         """Everything the pod names. Raises ApiError."""
-        wanted = sorted(references(pod))
+        wanted = list(references(pod))
         return dict(zip(wanted, await asyncio.gather(*(self.get(r) for r in wanted)), strict=True))
 
     async def token(self, pod: Object, projection: Object) -> str:

@@ -89,18 +89,23 @@ async def read_log(path: Path, options: LogOptions, is_running: Callable[[], boo
     try:
         file.seek(start)
         rest = b""
+        replaced = False
         while True:
             ending = not options.follow or not is_running()
             block = await asyncio.to_thread(file.read, BLOCK)
             if not block:
+                if replaced:
+                    file.close()
+                    file, rest, replaced = path.open("rb"), b"", False
+                    continue
+                if _is_replaced(file.fileno(), path):
+                    replaced = True  # what was written between our read and the rotation is still to be read
+                    continue
                 if ending:
                     return
-                if _is_replaced(file.fileno(), path):
-                    file.close()
-                    file = path.open("rb")
-                    continue
                 await asyncio.sleep(FOLLOW_SECONDS)
                 continue
+            replaced = False
             *lines, rest = (rest + block).split(b"\n")
             out = b"".join(filter(None, (_shown(line, options) for line in lines)))
             if left is not None:

@@ -35,9 +35,13 @@ RETRY_SECONDS = 10.0
 
 
 class StartFailed(Exception):
-    """The container does not run. Its status shows reason and message; tried again after `again_in` seconds."""
+    """
+    The container does not run. Its status shows reason and message.
 
-    def __init__(self, reason: str, message: str, again_in: float = RETRY_SECONDS) -> None:
+    Tried again after `again_in` seconds; None for one that did run: then the crash back-off decides.
+    """
+
+    def __init__(self, reason: str, message: str, again_in: float | None = RETRY_SECONDS) -> None:
         super().__init__(message)
         self.reason, self.message, self.again_in = reason, message, again_in
 
@@ -125,7 +129,7 @@ class ContainerStart:
         except HandlerFailed as failure:
             self._event(start, "Warning", "FailedPostStartHook", f"PostStartHook failed: {failure}")
             await self.node.runtime.stop_container(container_id, 2)
-            raise StartFailed("PostStartHookError", f"PostStartHook failed: {failure}") from failure
+            raise StartFailed("PostStartHookError", f"PostStartHook failed: {failure}", None) from failure
 
     def _target(self, container: Object, observed: Observation) -> str:
         """The container whose processes an ephemeral container is to see."""
@@ -156,8 +160,8 @@ class ContainerStart:
         """Volumes, /etc/hosts and the termination message file. Blocking."""
         container = start.container.spec
         group = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
-        mounts = list(container_mounts(container, self.ground.volumes, env, group))
         pod_dir = self.node.volumes.pod_dir(uid_of(self.pod))
+        mounts = list(container_mounts(container, self.ground.volumes, env, group, pod_dir))
         taken = {mount.container_path for mount in mounts}
         if "/etc/hosts" not in taken:
             mounts.append(Mount("/etc/hosts", str(self._hosts_file(pod_dir))))

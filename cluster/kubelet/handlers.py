@@ -5,6 +5,7 @@ Every function raises `HandlerFailed` with the text that the event shows; time i
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import Sequence
 
@@ -29,6 +30,13 @@ def resolve_port(container: Object, port: int | str) -> int:
         if named.get("name") == port:
             return int(named["containerPort"])
     raise HandlerFailed(f"couldn't find port: {port} of container {container['name']}")
+
+
+def dial_text(host: str, port: int, error: OSError) -> str:
+    """A connection that was not made, in upstream's words: `dial tcp 10.0.0.1:80: connect: connection refused`."""
+    shown = f"[{host}]" if ":" in host else host
+    reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
+    return f"dial tcp {shown}:{port}: connect: {reason}"
 
 
 class Handlers:
@@ -85,6 +93,8 @@ class Handlers:
             async with self._session.get(url, headers=headers, ssl=self._trusting, max_redirects=10) as answer:
                 if not 200 <= answer.status < 400:
                     raise HandlerFailed(f"HTTP probe failed with statuscode: {answer.status}")
+        except aiohttp.ClientConnectorError as error:
+            raise HandlerFailed(f'Get "{url}": {dial_text(host, port, error.os_error)}') from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise HandlerFailed(f'Get "{url}": {str(error) or type(error).__name__}') from error
 
@@ -92,7 +102,7 @@ class Handlers:
         try:
             _, writer = await asyncio.open_connection(host, port)
         except OSError as error:
-            raise HandlerFailed(f"dial tcp {host}:{port}: {error.strerror or error}") from error
+            raise HandlerFailed(dial_text(host, port, error)) from error
         writer.close()
 
     async def _grpc(self, host: str, port: int, service: str) -> None:

@@ -36,6 +36,29 @@ def pull_policy(container: Object) -> str:
     return "IfNotPresent" if "@" in last or (":" in last and not last.endswith(":latest")) else "Always"
 
 
+_PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_DOMAIN = (
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])"
+)
+_REFERENCE = re.compile(
+    rf"(?:{_DOMAIN}(?::[0-9]+)?/)?{_PATH}(?:/{_PATH})*"
+    r"(?::[\w][\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?"
+)
+
+
+def name_fault(reference: str) -> str:
+    """What is wrong with an image's name; empty for a good one. Source: the grammar of distribution/reference."""
+    if _REFERENCE.fullmatch(reference):
+        return ""
+    first, slash, rest = reference.partition("/")
+    path = rest if slash and registry_of(reference) == first else reference
+    name = re.split(r":(?=[^/]*$)|@", path)[0]
+    if name != name.lower():
+        shown = name if slash else f"library/{name}"
+        return f"invalid reference format: repository name ({shown}) must be lowercase"
+    return "invalid reference format"
+
+
 def registry_of(image: str) -> str:
     first, slash, _ = image.partition("/")
     return first if slash and (re.search(r"[.:]", first) or first == "localhost") else "docker.io"
@@ -88,6 +111,12 @@ class ImagePuller:
             ImageFault: with the reason the container waits.
         """
         reference, policy = str(container.get("image") or ""), pull_policy(container)
+        if wrong := name_fault(reference):
+            message = (
+                f'Failed to apply default image tag "{reference}": couldn\'t parse image name "{reference}": {wrong}'
+            )
+            record("Warning", "InspectFailed", message)
+            raise ImageFault("InvalidImageName", message)
         try:
             present = await self._runtime.image_status(reference)
         except RuntimeFault as fault:

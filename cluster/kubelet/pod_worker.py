@@ -141,9 +141,17 @@ class PodWorker:
             log.warning("pod %s/%s: %s", self.pod["metadata"]["namespace"], self.pod["metadata"]["name"], fault)
             if isinstance(fault, SetupFailed):
                 return fault.again_in
-            return float(min(FAULT_SECONDS * 2 ** (self._faults - 1), LONGEST_FAULT_SECONDS))
+            return self._fault_wait()
+        except Exception:
+            # A pod that we do not understand must not end the kubelet, and with it the other pods' care.
+            self._faults += 1
+            log.exception("pod %s/%s: unforeseen", self.pod["metadata"]["namespace"], self.pod["metadata"]["name"])
+            return self._fault_wait()
         self._faults = 0
         return wait
+
+    def _fault_wait(self) -> float:
+        return float(min(FAULT_SECONDS * 2 ** min(self._faults - 1, 10), LONGEST_FAULT_SECONDS))
 
     async def _interruptible_pass(self) -> float | None:
         """A pass may wait for an image for minutes: a deletion cuts it short."""
@@ -301,7 +309,11 @@ class PodWorker:
             await starter.run(start, self.observed)
         except StartFailed as failure:
             self._waiting[name] = Waiting(failure.reason, failure.message)
-            self._retry_at[name] = self.node.clock() + failure.again_in
+            if failure.again_in is None:
+                self._retry_at.pop(name, None)
+                self.wake()
+            else:
+                self._retry_at[name] = self.node.clock() + failure.again_in
         else:
             self._waiting.pop(name, None)
             self._retry_at.pop(name, None)

@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 import stat
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,11 @@ from cluster.api import resources
 from cluster.kubelet.api_objects import ApiObjects, Reference
 from cluster.kubelet.atomic_writer import write_files
 from cluster.kubelet.environment import MissingReference, PodFacts, expand
+from cluster.kubelet.mounts import mount_tmpfs, mounts_below, unmount
 from cluster.kubelet.pods import uid_of
 from cluster.kubelet.resources import parse_amount
 from cluster.kubelet.runtime import Mount
+from cluster.kubelet.sub_paths import OutsideVolume, bind_sub_path
 from cluster.kubelet.volume_files import FileSources, shows_files, volume_files
 from cluster.machinery.objects import Object
 
@@ -148,9 +149,9 @@ class Volumes:
         """Unmount and delete the pod's directory. Blocking. Raises OSError or VolumeFault: try again later."""
         root = self.pod_dir(uid)
         for mount_point in mounts_below(root):
-            subprocess.run(["umount", mount_point], check=False, capture_output=True)
+            unmount(Path(mount_point))
         left = mounts_below(root)
-        if left:
+        if left:  # to delete through a mount would delete what is not ours
             raise VolumeFault(f"still mounted: {', '.join(left)}")
         if root.exists():
             shutil.rmtree(root)
@@ -159,7 +160,7 @@ class Volumes:
 def _write_volume(path: Path, files: Mapping[str, Any], group: int | None, in_memory: bool) -> None:
     if in_memory and not os.path.ismount(path):
         path.mkdir(parents=True, exist_ok=True)
-        mount_tmpfs(path, "")
+        mount_tmpfs(path)
     write_files(path, files, group)
 
 
@@ -167,27 +168,10 @@ def make_empty_dir(path: Path, source: Object, group: int | None) -> None:
     path.mkdir(parents=True, exist_ok=True)
     if source.get("medium") == "Memory" and not os.path.ismount(path):
         limit = source.get("sizeLimit")
-        mount_tmpfs(path, str(int(parse_amount(limit))) if limit else "")
+        mount_tmpfs(path, int(parse_amount(limit)) if limit else 0)
     path.chmod(0o777 if group is None else 0o2777)
     if group is not None:
         os.chown(path, -1, group)
-
-
-def mount_tmpfs(path: Path, size: str) -> None:
-    options = f"size={size}" if size else "defaults"
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], capture_output=True, check=False)
-    if done.returncode:
-        raise VolumeFault(f"cannot mount tmpfs on {path}: {done.stderr.decode(errors='replace').strip()}")
-
-
-def mounts_below(root: Path) -> list[str]:
-    """Mount points at or below `root`, deepest first."""
-    points = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        point = line.split()[4].encode().decode("unicode_escape")
-        if point == str(root) or point.startswith(f"{root}/"):
-            points.append(point)
-    return sorted(points, key=len, reverse=True)
 
 
 def check_host_path(path: str, kind: str) -> None:
@@ -216,11 +200,11 @@ def check_host_path(path: str, kind: str) -> None:
 
 
 def container_mounts(
-    container: Object, volumes: Mapping[str, Volume], env: Mapping[str, str], group: int | None
+    container: Object, volumes: Mapping[str, Volume], env: Mapping[str, str], group: int | None, pod_dir: Path
 ) -> tuple[Mount, ...]:
-    """The container's volumeMounts; makes the directory a subPath names. Blocking. Raises VolumeFault."""
+    """The container's volumeMounts; binds each subPath below `pod_dir`. Blocking. Raises VolumeFault, OSError."""
     mounts = []
-    for wanted in container.get("volumeMounts") or ():
+    for index, wanted in enumerate(container.get("volumeMounts") or ()):
         volume = volumes.get(wanted["name"])
         if volume is None:
             raise VolumeFault(f'cannot find volume "{wanted["name"]}" to mount into container "{container["name"]}"')
@@ -229,7 +213,11 @@ def container_mounts(
         if wanted.get("subPathExpr"):
             sub_path = expand(wanted["subPathExpr"], env)
         if sub_path:
-            host = resolve_sub_path(volume.path, sub_path, group)
+            target = pod_dir / "volume-subpaths" / wanted["name"] / container["name"] / str(index)
+            try:
+                host = bind_sub_path(volume.path, sub_path, target, group)
+            except OutsideVolume as fault:
+                raise VolumeFault(str(fault)) from fault
         elif not host.exists():
             # A plain hostPath that is not there becomes a directory, as upstream's runtimes make it.
             host.mkdir(parents=True, exist_ok=True)
@@ -244,19 +232,3 @@ def container_mounts(
             )
         )
     return tuple(mounts)
-
-
-def resolve_sub_path(volume: Path, sub_path: str, group: int | None) -> Path:
-    """The real path of a subPath, which must stay inside its volume. Makes a directory when nothing is there."""
-    if Path(sub_path).is_absolute() or ".." in Path(sub_path).parts:
-        raise VolumeFault(f"subPath {sub_path!r} must be relative and without ..")
-    base = volume.resolve()
-    target = (volume / sub_path).resolve()
-    if target != base and base not in target.parents:
-        raise VolumeFault(f'failed to prepare subPath: "{sub_path}" leads out of its volume')
-    if not target.exists():
-        target.mkdir(mode=0o750, parents=True, exist_ok=True)
-        target.chmod(0o2777 if group is not None else 0o777)
-        if group is not None:
-            os.chown(target, -1, group)
-    return target
