@@ -149,10 +149,18 @@ class NodeRegistration:
         }
 
     async def _write_status(self, client: ApiClient, images: list[Object]) -> None:
+        """
+        Write when something differs from what was written last, or from what the API says.
+
+        The node lifecycle controller sets conditions to Unknown when the node was out of reach; only the kubelet
+        may set them back, and it sees that by asking.
+        """
         loop = asyncio.get_running_loop()
+        self.node = await client.get(resources.NODES, self._settings.node_name)
         status = self._status(images, (self.node or {}).get("status") or {})
         due = loop.time() - self._written_at >= self._settings.report_interval
-        if _without_heartbeats(status) == _without_heartbeats(self._written) and not due:
+        same = _without_heartbeats(status) == _without_heartbeats(self._written)
+        if same and not due and _conditions_agree(status, self.node.get("status") or {}):
             return
         name = self._settings.node_name
         body = {**status, "addresses": [{"$patch": "replace"}, *status["addresses"]]}
@@ -206,3 +214,9 @@ class NodeRegistration:
 def _without_heartbeats(status: Object) -> Object:
     rows = [{k: v for k, v in c.items() if k != "lastHeartbeatTime"} for c in status.get("conditions") or ()]
     return {**status, "conditions": rows}
+
+
+def _conditions_agree(wanted: Object, observed: Object) -> bool:
+    """Whether the API shows every condition of ours as it is; conditions of others do not count."""
+    shown = {c.get("type"): (c.get("status"), c.get("reason")) for c in observed.get("conditions") or ()}
+    return all(shown.get(c["type"]) == (c["status"], c["reason"]) for c in wanted["conditions"])
