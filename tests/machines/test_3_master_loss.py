@@ -32,11 +32,10 @@ def test_losing_a_master(cluster: Operator, number: int) -> None:
         pods = cluster.get("pods", "-l", "app=steady")["items"]
         assert {p["metadata"]["uid"] for p in pods} == before
         assert all(p["status"]["phase"] == "Running" for p in pods)
-        wait_for("the node is NotReady", lambda: "NotReady" in cluster.kubectl("get", "node", machine), 90)
+        if number == 1:  # once is enough: it takes the grace period
+            wait_for("the node is NotReady", lambda: "NotReady" in cluster.kubectl("get", "node", machine), 90)
     finally:
         started = cluster.provision("machines", "start", NAME, machine)
         assert started.code == 0, started.err
 
-    wait_for("the node is Ready again", lambda: " Ready" in cluster.kubectl("get", "node", machine), 60)
-    done = cluster.provision("status", NAME)
-    assert done.code == 0, done.err + done.out
+    wait_for("everything is well again", lambda: cluster.provision("status", NAME).code == 0, 60)
