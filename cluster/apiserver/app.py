@@ -19,6 +19,7 @@ from cluster.apiserver import health, security, serving_certificate, start_up
 from cluster.apiserver.admission.chain import build_admission
 from cluster.apiserver.custom_resources.serving import CustomResources
 from cluster.apiserver.file_changes import FileChanges
+from cluster.apiserver.flow_schemas import FlowSchemaConditions
 from cluster.apiserver.kubelet_proxy import KubeletProxy
 from cluster.apiserver.lists import Lister
 from cluster.apiserver.masters import PLACE, Masters
@@ -173,6 +174,7 @@ class Apiserver:
                     boot := tasks.create_task(self._boot(), name="boot"),
                     tasks.create_task(self._reconcile_masters(), name="masters"),
                     tasks.create_task(self._repair_services(), name="service-repair"),
+                    tasks.create_task(self._tell_flow_schemas(), name="flow-schemas"),
                     tasks.create_task(self.custom.run(), name="custom-resources"),
                     tasks.create_task(compaction.run(self.etcd, interval), name="compaction"),
                     tasks.create_task(self.files.run(), name="file-changes"),
@@ -243,6 +245,10 @@ class Apiserver:
         if masters is not None:
             self.cache.on_gone(PLACE, masters.someone_left.set)
             await masters.run()
+
+    async def _tell_flow_schemas(self) -> None:
+        await self.booted.wait()
+        await FlowSchemaConditions(self.registry, self.writer).run()
 
     async def _repair_services(self) -> None:
         await self.booted.wait()

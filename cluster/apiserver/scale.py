@@ -12,6 +12,8 @@ from cluster.api.custom_resource import CustomResource
 from cluster.api.schema import schemas
 from cluster.apiserver import patches, responses, write_options
 from cluster.apiserver.custom_resources import scale as custom_scale
+from cluster.apiserver.registry import rules
+from cluster.apiserver.registry.generic import now_text
 from cluster.apiserver.registry.kinds import Kind
 from cluster.apiserver.verbs import Call, Verbs, check_name
 from cluster.machinery.decode import decode_body, decode_yaml, media_type, unsupported
@@ -56,17 +58,20 @@ async def serve(verbs: Verbs, call: Call) -> web.StreamResponse:
         return responses.json(scale_of(kind, kind.decode(entry)))
     options, change = await (_replacement(call) if route.verb == "update" else _patch(call))
     context = call.context(options)
+    applies = media_type(call.request.headers.get("Content-Type", "")) == patches.APPLY
+    # An apply records by itself who owns the replicas.
+    context.track_fields = not applies
 
     async def make(old: Object) -> Object:
         wanted = change(scale_of(kind, old))
         _check(wanted, route.name)
         version = wanted["metadata"].get("resourceVersion")
-        new = copy_object(old)
         replicas = (wanted.get("spec") or {}).get("replicas") or 0
-        if isinstance(kind.resource, CustomResource):
-            custom_scale.set_replicas(kind.resource, new, replicas)
+        if applies:
+            new = _applied(kind, old, replicas, context.field_manager, force=bool(options.get("force")))
         else:
-            new["spec"]["replicas"] = replicas
+            new = copy_object(old)
+            _set_replicas(kind, new, replicas)
         if version:
             new["metadata"]["resourceVersion"] = version
         if wanted["metadata"].get("uid"):
@@ -77,6 +82,30 @@ async def serve(verbs: Verbs, call: Call) -> web.StreamResponse:
     response = responses.json(scale_of(kind, kind.decode(entry)))
     responses.add_warnings(response, call.warnings)
     return response
+
+
+def _set_replicas(kind: Kind, obj: Object, replicas: int) -> None:
+    if isinstance(kind.resource, CustomResource):
+        custom_scale.set_replicas(kind.resource, obj, replicas)
+    else:
+        obj.setdefault("spec", {})["replicas"] = replicas
+
+
+def _applied(kind: Kind, old: Object, replicas: int, manager: str, *, force: bool) -> Object:
+    """The replicas as the manager's own. Raises Conflict when they are somebody else's."""
+    resource = kind.resource
+    config: Object = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {}}
+    config["metadata"]["name"] = old["metadata"]["name"]
+    _set_replicas(kind, config, replicas)
+    new: Object = rules.managed_fields.apply(resource, old, config, manager, force, now_text(), "scale")
+    # Upstream records an applied scale without a time, and so before the others.
+    entries = new["metadata"].get("managedFields") or []
+    own = [e for e in entries if (e["manager"], e.get("subresource"), e["operation"]) == (manager, "scale", "Apply")]
+    for entry in own:
+        entry.pop("time", None)
+    if own:
+        new["metadata"]["managedFields"] = [*own, *(e for e in entries if e not in own)]
+    return new
 
 
 def _check(scale: Object, name: str) -> None:
@@ -98,7 +127,7 @@ async def _replacement(call: Call) -> tuple[Object, Change]:
 
 
 async def _patch(call: Call) -> tuple[Object, Change]:
-    """A patch of the Scale; an apply counts as a merge: it can only name the replicas."""
+    """A patch of the Scale; of an apply only the replicas count."""
     media = media_type(call.request.headers.get("Content-Type", ""))
     options = write_options.check_patch(call.route, apply=media == patches.APPLY)
     data = await call.request.read()

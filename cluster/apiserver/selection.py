@@ -50,9 +50,7 @@ def build(resource: Resource, label_text: str, field_text: str, name: str = "") 
 def _refusal(resource: Resource, field: str) -> str:
     if isinstance(resource, CustomResource):
         return f"field label not supported: {field}"
-    if resource.namespaced:
-        return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
-    return f'"{field}" is not a known field selector: only "metadata.name"'
+    return selectable_fields.refusal(resource, field)
 
 
 def field_values(resource: Resource, entry: Entry) -> dict[str, str]:

@@ -34,10 +34,26 @@ class ListMeta:
         return orjson.dumps(meta)
 
 
+_TEMPLATE_GENERATION = b"deprecated.daemonset.template.generation"
+"""Upstream's annotation that belongs to a DaemonSet's encoding, not to its metadata."""
+
+
+def _metadata(entry: Entry) -> bytes:
+    found = entry.metadata_bytes
+    if _TEMPLATE_GENERATION not in found:
+        return found
+    metadata = orjson.loads(found)
+    annotations = metadata.get("annotations") or {}
+    annotations.pop(_TEMPLATE_GENERATION.decode(), None)
+    if not annotations:
+        metadata.pop("annotations", None)
+    return orjson.dumps(metadata)
+
+
 def _partial(entry: Entry, version: str) -> bytes:
     return b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/%s","metadata":%s}' % (
         version.encode(),
-        entry.metadata_bytes,
+        _metadata(entry),
     )
 
 

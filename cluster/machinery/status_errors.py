@@ -194,7 +194,7 @@ def invalid(group: str, kind: str, name: str, causes: Sequence[tuple[str, str, s
     details: Object = {
         **({"name": name} if name else {}),
         **({"group": group} if group else {}),
-        "kind": kind,
+        **({"kind": kind} if kind else {}),
         "causes": [{"reason": reason, "message": message, "field": field} for reason, message, field in causes],
     }
     shown = f"{kind}.{group}" if group else kind

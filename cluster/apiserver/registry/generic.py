@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from cluster.apiserver.registry import deletion, rules
 from cluster.apiserver.registry.kinds import Kind
+from cluster.apiserver.registry.strategy import Undo
 from cluster.apiserver.requests import LOOPBACK, Admission, AdmissionRequest, UserInfo
 from cluster.machinery.field_errors import FieldError
 from cluster.machinery.objects import Object, copy_object
@@ -27,6 +28,7 @@ from cluster.machinery.status_errors import (
 )
 from cluster.machinery.timestamps import format_time
 from cluster.store.encoding import Entry, encode_stored
+from cluster.store.etcd_client import EtcdError
 from cluster.store.object_store import KeyExistsError, KeyMissingError, ObjectStore, RevisionConflictError
 
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
@@ -136,8 +138,8 @@ class Writer:
                     raise KeyExistsError(name)
                 return unstored(obj)
             return await self.store.create(kind.place, namespace, name, kind.to_storage(obj), kind.ttl)
-        except BaseException:
-            if undo is not None:
+        except Exception as fault:
+            if undo is not None and surely_not_written(fault):
                 await undo()
             raise
 
@@ -166,11 +168,20 @@ class Writer:
         resource = kind.resource
         result: Entry | None = None
         last: tuple[Object, Object] | None = None
+        undo: Undo | None = None
+
+        async def give_back() -> None:
+            """What the last try took, and which somebody else's write made useless."""
+            nonlocal undo
+            if undo is not None:
+                taken, undo = undo, None
+                await taken()
 
         async def change(entry: Entry) -> Object:
-            nonlocal result, last
+            nonlocal result, last, undo
+            await give_back()
             old = kind.decode(entry)
-            new = await self._changed(kind, namespace, name, old, make, context, subresource, validate=validate)
+            new, undo = await self._changed(kind, namespace, name, old, make, context, subresource, validate=validate)
             metadata = new["metadata"]
             if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
                 held = kind.strategy.is_held
@@ -187,12 +198,20 @@ class Writer:
             try:
                 known = kind.cache.get(namespace, name)
                 entry, written = await self.store.update(kind.place, namespace, name, change, known=known, ttl=kind.ttl)
-                if written and last is not None:
+                if not written:
+                    await give_back()
+                elif last is not None:
                     await kind.strategy.after_update(*last)
                 return result or entry, False
             except KeyMissingError:
+                await give_back()
                 raise not_found(resource.group, resource.plural, name) from None
+            except (ApiError, EtcdError) as fault:
+                if surely_not_written(fault):
+                    await give_back()
+                raise
             except _FinishDelete as ending:
+                await give_back()
                 if context.dry_run:
                     return unstored(ending.obj, ending.revision), False
                 with contextlib.suppress(RevisionConflictError):
@@ -211,8 +230,8 @@ class Writer:
         subresource: str,
         *,
         validate: bool,
-    ) -> Object:
-        """The object to store in place of `old`."""
+    ) -> tuple[Object, Undo | None]:
+        """The object to store in place of `old`, and how to give back what was taken for it."""
         resource, strategy = kind.resource, kind.strategy
         new = await make(copy_object(old))
         metadata, before = new.setdefault("metadata", {}), old["metadata"]
@@ -257,7 +276,7 @@ class Writer:
             if undo is not None:
                 await undo()
             raise
-        return new
+        return new, undo
 
     async def delete(
         self, kind: Kind, namespace: str, name: str, options: Object, context: WriteContext
@@ -310,6 +329,11 @@ class Writer:
                 entry, fresh = changed.current, True
                 if entry is None:
                     raise not_found(resource.group, resource.plural, name) from None
+
+
+def surely_not_written(fault: Exception) -> bool:
+    """False when the store may hold the object all the same: then what it needs is not given to somebody else."""
+    return not (isinstance(fault, EtcdError) and fault.ambiguous)
 
 
 def check_namespace(kind: Kind, namespace: str, metadata: Object) -> None:

@@ -148,9 +148,16 @@ class ServiceStrategy(Strategy):
         super().reset_for_update(new, old, subresource)
         if subresource:
             return
-        spec, before = new.setdefault("spec", {}), old.get("spec") or {}
-        _carry_over(spec, before)
-        _drop_for_type(spec, before)
+        _carry_over(new.setdefault("spec", {}), old.get("spec") or {})
+
+    def prepare_for_update(self, new: Object, old: Object, subresource: str) -> None:
+        super().prepare_for_update(new, old, subresource)
+        if subresource:
+            return
+        if self.allocator is not None:
+            _require_single_stack(new, self.allocator.network.version)
+        # After the client's fields are recorded as its own: those that the type drops stay recorded.
+        _drop_for_type(new["spec"], old.get("spec") or {})
 
     async def begin_create(self, obj: Object, *, dry_run: bool) -> Undo | None:
         return await self._allocate(obj, {}, dry_run=dry_run)
@@ -227,6 +234,22 @@ class ServiceStrategy(Strategy):
             await self.allocator.free_address(address)
         for number in held_ports(before) - held_ports(now):
             await self.allocator.free_port(number)
+
+
+def _require_single_stack(service: Object, version: int) -> None:
+    """A Service with an address cannot be of two families: the service network has one. Raises Invalid."""
+    spec, causes = service["spec"], []
+    if not needs_address(spec):
+        return
+    if spec.get("ipFamilyPolicy") == "RequireDualStack":
+        why = 'Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services'
+        causes.append(("FieldValueInvalid", why, "spec.ipFamilyPolicy"))
+    for at, family in enumerate(spec.get("ipFamilies") or []):
+        if family != f"IPv{version}":
+            why = f'Invalid value: "{family}": not configured on this cluster'
+            causes.append(("FieldValueInvalid", why, f"spec.ipFamilies[{at}]"))
+    if causes:
+        raise invalid("", "Service", service["metadata"]["name"], causes)
 
 
 def _carry_over(spec: Object, before: Object) -> None:
