@@ -118,7 +118,11 @@ def _apply(
     if as_json:
         _print_json({"event": "done", "cluster": name, "changes": len(changes), "kubeconfig": str(home.kubeconfig)})
     elif changes:
-        click.echo(f"Cluster {name} is ready: {len(spec.hosts)} nodes. Context: {kubeconfig.context_name(name)}")
+        count = len(spec.hosts)
+        click.echo(f"Cluster {name} is ready: {count} node{'s' if count > 1 else ''}.")
+        if merge:
+            click.echo(f"Context:    {kubeconfig.context_name(name)} in {kubeconfig.user_file()}")
+        click.echo(f"Kubeconfig: {home.kubeconfig}")
     else:
         click.echo(f"Nothing to do: cluster {name} is as described.")
 

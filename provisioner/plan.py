@@ -25,6 +25,15 @@ class Change:
         return f"{self.host}: {self.what}" if self.host else self.what
 
 
+@dataclass(frozen=True, slots=True)
+class FileChanges:
+    """What Ansible's check mode says about one host."""
+
+    paths: tuple[str, ...]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Unit -> hash of its inputs, of those whose file changes. A process that runs from others needs a restart."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observed:
     """What was found before anything is changed."""
@@ -38,6 +47,8 @@ class Observed:
     """A sentence for each certificate that is missing or to be renewed."""
     wanted_inputs: Mapping[str, str] = field(default_factory=dict)
     """Host name -> hash of all that its files are made from."""
+    file_changes: Mapping[str, "FileChanges"] = field(default_factory=dict)
+    """Host name -> what laying down would change, as far as hosts were asked."""
     recorded: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Host name -> (hash of inputs, hash of files) after files were last laid down."""
     api: Sequence[str] = ()
@@ -60,10 +71,14 @@ def make_plan(spec: ClusterSpec, observed: Observed) -> tuple[Change, ...]:
         Change("Push the bundle", f"unpack release {observed.release}", host.name)
         for host in needing_release(spec, observed)
     ]
-    changes += [
-        Change("Lay down files", "bring the roles' files to their desired state", host.name)
-        for host in needing_files(spec, observed)
-    ]
+    for host in needing_files(spec, observed):
+        known = observed.file_changes.get(host.name)
+        texts = (
+            [f"change {path}" for path in known.paths] or ["compare the roles' files; none differs"]
+            if known
+            else ["bring the roles' files to their desired state"]
+        )
+        changes += [Change("Lay down files", text, host.name) for text in texts]
     for phase, roles in (
         ("Start etcd", Role.ETCD),
         ("Start the control plane", Role.CONTROL_PLANE),
@@ -101,13 +116,25 @@ def units_to_restart(host: HostSpec, facts: HostFacts, units: Sequence[str]) -> 
 
 def _unit_changes(phase: str, host: HostSpec, observed: Observed) -> list[str]:
     units, facts = PHASE_UNITS[phase], observed.of(host)
-    if facts.release and facts.release != observed.release:
+    if expected := observed.file_changes.get(host.name):
+        facts = _with_inputs(facts, expected.inputs)
+    elif facts.release and facts.release != observed.release:
         # Every unit's inputs name its release, so a new one makes all that run stale.
         known = {name: dataclasses.replace(unit, stale=unit.active) for name, unit in facts.units.items()}
         facts = dataclasses.replace(facts, units=known)
     return [f"start {unit}" for unit in units_to_start(host, facts, units)] + [
         f"restart {unit}" for unit in units_to_restart(host, facts, units)
     ]
+
+
+def _with_inputs(facts: HostFacts, inputs: Mapping[str, str]) -> HostFacts:
+    units = {
+        name: dataclasses.replace(unit, stale=bool(unit.inputs) and unit.inputs != inputs[name])
+        if name in inputs
+        else unit
+        for name, unit in facts.units.items()
+    }
+    return dataclasses.replace(facts, units=units)
 
 
 PHASE_UNITS: Mapping[str, tuple[str, ...]] = {

@@ -6,6 +6,7 @@ finished by the next one, because each phase asks what is there and not what was
 """
 
 import asyncio
+import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 
@@ -32,7 +33,7 @@ from provisioner.phases.join_nodes import (
     start_runtime,
     wait_nodes_ready,
 )
-from provisioner.phases.lay_down import lay_down, read_recorded, wanted_inputs
+from provisioner.phases.lay_down import expect_file_changes, lay_down, read_recorded, wanted_inputs
 from provisioner.phases.push_bundle import push_bundle
 from provisioner.phases.run import Run
 from provisioner.phases.start_control_plane import start_control_plane
@@ -48,6 +49,11 @@ async def plan_cluster(run: Run) -> tuple[Change, ...]:
     """What `apply_cluster` would do. Changes nothing on hosts, in the API or in the cluster's state."""
     observed = await observe(run)
     validate_hosts(run.spec, run.facts)
+    # Hosts that have files already can tell which differ, if all that the files are made from is known.
+    asked = [host for host in needing_files(run.spec, observed) if observed.of(host).laid_down]
+    if asked and not observed.certificates:
+        with run.progress.phase("Compare files"):
+            observed = dataclasses.replace(observed, file_changes=await expect_file_changes(run, asked))
     return make_plan(run.spec, observed)
 
 

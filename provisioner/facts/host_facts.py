@@ -39,6 +39,8 @@ class UnitFacts:
     failed: bool = False
     stale: bool = False
     """It runs, but from inputs that have changed since its start."""
+    inputs: str = ""
+    """Hash of what the running process was started from."""
     started: int = 0
     """Microseconds on the host's monotonic clock."""
 
@@ -104,6 +106,7 @@ def parse_facts(told: Mapping[str, Any], asked_at: float) -> HostFacts:
             active=unit["active"] == "active",
             failed=unit["active"] == "failed",
             stale=bool(unit["running_inputs"]) and unit["running_inputs"] != unit["wanted_inputs"],
+            inputs=unit["running_inputs"],
             started=int(unit["started"] or 0),
         )
         for name, unit in told["units"].items()

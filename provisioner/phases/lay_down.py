@@ -7,16 +7,18 @@ by the hosts, and both hashes are remembered after each run.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from inventory.ansible_export import ExportContext, ansible_inventory
 from inventory.model import HostSpec
 from provisioner.ansible_runs import PLAYBOOKS, HostResult, run_playbook_until_cancelled
+from provisioner.facts.ask_host import inputs_in
 from provisioner.phases.gather_facts import gather_facts
 from provisioner.phases.issue_certificates import host_files
 from provisioner.phases.run import Run
+from provisioner.plan import FileChanges
 from provisioner.state import ClusterHome, write_atomically
 
 PLAYBOOK = "site.yml"
@@ -65,16 +67,39 @@ async def lay_down(run: Run, hosts: Sequence[HostSpec], *, check: bool = False) 
     """Run the playbook, then remember what was laid down. In check mode nothing changes anywhere."""
     assert run.bundle is not None  # noqa: S101 - phases come in order
     inventory = export_inventory(run, hosts, run.bundle.digest)
-    results = await run_playbook_until_cancelled(
-        PLAYBOOK, inventory, check=check, on_line=lambda host, text: run.progress.line(text, host)
-    )
+    fresh = {host.name for host in hosts if not run.facts_of(host).laid_down}
+
+    def tell(host: str, text: str) -> None:
+        if host in fresh and not check:  # of a host that had files, each that changed is told below
+            run.progress.line(text, host)
+
+    results = await run_playbook_until_cancelled(PLAYBOOK, inventory, check=check, on_line=tell)
     if not check:
+        for name, result in results.items():
+            for path in dict.fromkeys(result.changed) if name not in fresh else ():
+                run.progress.line(f"change {path}", name)
         await gather_facts(run, hosts)
         inputs = wanted_inputs(run, run.bundle.digest)
         recorded = read_recorded(run.home)
         recorded |= {host.name: (inputs[host.name], run.facts_of(host).laid_down) for host in hosts}
         write_atomically(_record(run.home), json.dumps(recorded, indent=1).encode(), mode=0o600)
     return results
+
+
+async def expect_file_changes(run: Run, hosts: Sequence[HostSpec]) -> dict[str, FileChanges]:
+    """Host name -> what `lay_down` would change there. Changes nothing."""
+    return {
+        name: FileChanges(tuple(dict.fromkeys(result.changed)), dict(_new_inputs(result)))
+        for name, result in (await lay_down(run, hosts, check=True)).items()
+    }
+
+
+def _new_inputs(result: HostResult) -> Iterator[tuple[str, str]]:
+    """(unit, hash of its inputs) for each unit's file that changes."""
+    for diff in result.diff:
+        folder, _, name = diff.get("before_header", "").rpartition("/")
+        if folder == "/etc/systemd/system" and (inputs := inputs_in(diff.get("after", "").splitlines())):
+            yield name.removesuffix(".service"), inputs
 
 
 def read_recorded(home: ClusterHome) -> dict[str, tuple[str, str]]:

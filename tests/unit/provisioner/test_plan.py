@@ -8,7 +8,7 @@ from inventory.model import ClusterSpec
 from inventory.sources.nspawn import local_cluster
 from provisioner.facts.host_facts import HostFacts, UnitFacts, units_of
 from provisioner.machines.base import MachineState
-from provisioner.plan import Observed, make_plan
+from provisioner.plan import FileChanges, Observed, make_plan
 
 RELEASE = "abc"
 
@@ -91,6 +91,22 @@ def test_a_new_release_concerns_every_host(spec: ClusterSpec) -> None:
 
     assert sum(change.phase == "Push the bundle" for change in plan) == 5
     assert sum(change.what == "restart etcd" for change in plan) == 3
+
+
+def test_files_that_a_host_was_asked_about_are_named_with_the_restarts_that_follow(spec: ClusterSpec) -> None:
+    units = {
+        **finished(spec).facts["dev-4"].units,
+        "kubelet": UnitFacts(active=True, inputs="old"),
+        "kube-proxy": UnitFacts(active=True, inputs="wanted", stale=True),
+    }
+    observed = dataclasses.replace(
+        with_facts(finished(spec), "dev-4", laid_down="changed by hand", units=units),
+        file_changes={"dev-4": FileChanges(("/etc/x", "/etc/y"), {"kubelet": "new", "kube-proxy": "wanted"})},
+    )
+
+    plan = make_plan(spec, observed)
+
+    assert [str(c) for c in plan] == ["dev-4: change /etc/x", "dev-4: change /etc/y", "dev-4: restart kubelet"]
 
 
 def test_without_the_operators_record_files_are_laid_down_again(spec: ClusterSpec) -> None:

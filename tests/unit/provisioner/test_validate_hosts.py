@@ -139,6 +139,6 @@ def test_a_unit_is_stale_when_it_was_started_with_other_inputs() -> None:
 
     facts = parse_facts(json.loads(json.dumps(told)), asked_at=100.0)
 
-    assert facts.unit("kubelet") == UnitFacts(active=True, stale=True, started=5)
+    assert facts.unit("kubelet") == UnitFacts(active=True, stale=True, inputs="old", started=5)
     assert facts.clock_skew == 1.0
     assert (facts.listening, facts.listening_units) == ({22: "sshd"}, {22: "ssh"})
