@@ -5,14 +5,17 @@ Source: the CRI's log format; options are those of pods/log.
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 BLOCK = 64 * 1024
 FOLLOW_SECONDS = 0.25
+ROTATION_TRIES, ROTATION_SECONDS = 20, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +57,34 @@ def parse_time(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def tail_offset(path: Path, lines: int) -> int:
+def tail_offset(file: BinaryIO, lines: int) -> int:
     """Where the last `lines` lines begin. Blocking."""
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        if lines <= 0:
-            return end
-        position, found = end, 0
-        while position > 0:
-            size = min(BLOCK, position)
-            position -= size
-            file.seek(position)
-            block = file.read(size)
-            index = len(block)
-            while (index := block.rfind(b"\n", 0, index)) >= 0:
-                if position + index == end - 1:
-                    continue
-                found += 1
-                if found >= lines:
-                    return position + index + 1
+    end = file.seek(0, os.SEEK_END)
+    if lines <= 0:
+        return end
+    position, found = end, 0
+    while position > 0:
+        size = min(BLOCK, position)
+        position -= size
+        file.seek(position)
+        block = file.read(size)
+        index = len(block)
+        while (index := block.rfind(b"\n", 0, index)) >= 0:
+            if position + index == end - 1:
+                continue
+            found += 1
+            if found >= lines:
+                return position + index + 1
     return 0
+
+
+async def open_log(path: Path) -> BinaryIO:
+    """In the middle of a rotation the name is gone for a moment: wait for it. Raises FileNotFoundError."""
+    for _ in range(ROTATION_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            return path.open("rb")
+        await asyncio.sleep(ROTATION_SECONDS)
+    return path.open("rb")
 
 
 async def read_log(path: Path, options: LogOptions, is_running: Callable[[], bool]) -> AsyncIterator[bytes]:
@@ -83,11 +94,11 @@ async def read_log(path: Path, options: LogOptions, is_running: Callable[[], boo
     Follows a rotation: when another file appears under the name, it goes on there. Ends when the container
     does (`is_running`), or at the end of the file without `follow`. Raises FileNotFoundError.
     """
-    start = await asyncio.to_thread(tail_offset, path, options.tail_lines) if options.tail_lines is not None else 0
     left = options.limit_bytes
-    file = path.open("rb")
+    file = await open_log(path)
     try:
-        file.seek(start)
+        if options.tail_lines is not None:
+            file.seek(await asyncio.to_thread(tail_offset, file, options.tail_lines))
         rest = b""
         replaced = False
         while True:
@@ -96,7 +107,7 @@ async def read_log(path: Path, options: LogOptions, is_running: Callable[[], boo
             if not block:
                 if replaced:
                     file.close()
-                    file, rest, replaced = path.open("rb"), b"", False
+                    file, rest, replaced = await open_log(path), b"", False
                     continue
                 if _is_replaced(file.fileno(), path):
                     replaced = True  # what was written between our read and the rotation is still to be read

@@ -38,8 +38,9 @@ from cluster.machinery.status_errors import AlreadyExists, ApiError, NotFound
 log = logging.getLogger(__name__)
 
 STATIC_SECONDS = 5.0
-HOUSEKEEPING_SECONDS = 30.0
-IMAGE_TURNS = 10
+HOUSEKEEPING_SECONDS = 10.0
+"""Upstream looks at the sizes of logs as often."""
+IMAGE_TURNS = 30
 """Images are looked at every so many housekeeping turns: five minutes, as upstream."""
 
 
@@ -245,10 +246,11 @@ class Kubelet:
             for uid in self._static.keys() - found.keys():
                 if uid in self.workers:
                     self.workers[uid].remove()
-            fresh = found.keys() - self._static.keys()
             self._static = found
-            for uid in fresh:
-                if uid not in self.workers:
+            # The pod that a changed file replaces ends first: both would want the same ports and paths.
+            ending = {key_of(w.pod) for uid, w in self.workers.items() if is_static(w.pod) and uid not in found}
+            for uid in found.keys() - self.workers.keys():
+                if key_of(found[uid]) not in ending:
                     self._start_worker(found[uid])
             self._static_read = True
             await self._keep_mirrors()

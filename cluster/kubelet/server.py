@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from cluster.client.metrics import exposition
-from cluster.kubelet.container_logs import LogOptions, parse_time, read_log
+from cluster.kubelet.container_logs import LogOptions, open_log, parse_time, read_log
 from cluster.kubelet.kubelet import Kubelet
 from cluster.kubelet.node_stats import Rates, Running, read_node_usage, resource_metrics, summary
 from cluster.kubelet.pod_worker import PodWorker
@@ -106,8 +106,11 @@ class KubeletServer:
         if run is None:
             waiting = f'container "{name}" in pod "{parts[1]}" is waiting to start: ContainerCreating\n'
             raise web.HTTPBadRequest(text=waiting)
-        if not run.log_path or not await asyncio.to_thread(Path(run.log_path).exists):
-            raise web.HTTPNotFound(text=f"failed to try resolving symlinks in path {run.log_path!r}\n")
+        try:
+            (await open_log(Path(run.log_path))).close()
+        except OSError as fault:
+            text = f"failed to try resolving symlinks in path {run.log_path!r}: {fault.strerror}\n"
+            raise web.HTTPNotFound(text=text) from fault
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         response.enable_chunked_encoding()
         await response.prepare(request)
@@ -116,10 +119,16 @@ class KubeletServer:
             runs = worker.observed.containers
             return any(r.id == run.id and r.state is ContainerState.RUNNING for r in runs) and not worker.done
 
-        with contextlib.suppress(ConnectionError):
+        try:
             async for block in read_log(Path(run.log_path), options, is_running):
                 await response.write(block)
             await response.write_eof()
+        except ConnectionError:
+            log.debug("the reader of %s went away", run.log_path)
+        except OSError as fault:  # too late for a status: a broken connection says that it is not all
+            log.warning("log %s breaks off: %s", run.log_path, fault)
+            if request.transport is not None:
+                request.transport.abort()
         return response
 
     # --- exec, attach, port-forward ------------------------------------------------------------------------

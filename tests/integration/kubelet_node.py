@@ -82,6 +82,16 @@ class NodeUnderTest:
             events = [f"{e['reason']}: {e['message']}" for e in await self.events(name)]
             raise AssertionError(f"pod {name} is {pod.get('status')} after {seconds} s; events {events}") from None
 
+    async def until_new(self, name: str, old_uid: str, seconds: float = 20) -> Object:
+        """Another pod of the same name."""
+        async with asyncio.timeout(seconds):
+            while True:
+                with contextlib.suppress(NotFound):
+                    pod = await self.get(name)
+                    if pod["metadata"]["uid"] != old_uid:
+                        return pod
+                await asyncio.sleep(0.05)
+
     async def until_gone(self, name: str, seconds: float = 20) -> None:
         with contextlib.suppress(NotFound):
             await self.until(name, lambda _: False, seconds)

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.kubelet.atomic_writer import FileContent, write_files
 from cluster.kubelet.cgroups import cgroup_parent, weight_of_shares
-from cluster.kubelet.container_logs import LogOptions, parse_line, read_log, tail_offset
+from cluster.kubelet.container_logs import LogOptions, parse_line, read_log
 from cluster.kubelet.pod_network import hosts_file, parse_resolv_conf, pod_dns
 from cluster.kubelet.spdy import DICTIONARY
 from cluster.machinery.objects import Object
@@ -46,7 +46,6 @@ async def test_the_tail_of_a_log(tmp_path: Path, lines: int, text: bytes) -> Non
     path = tmp_path / "0.log"
     words = ("one", "two", "three")
     await asyncio.to_thread(path.write_text, "".join(f"2026-01-01T00:00:00.1Z stdout F {w}\n" for w in words))
-    assert tail_offset(path, lines) <= path.stat().st_size
     found = [block async for block in read_log(path, LogOptions(tail_lines=lines), lambda: False)]
     assert b"".join(found) == text
 
@@ -72,3 +71,15 @@ def test_the_hosts_file_names_the_pod() -> None:
 
 def test_the_spdy_dictionary_is_the_protocols() -> None:
     assert (len(DICTIONARY), zlib.adler32(DICTIONARY)) == (1423, 0xE3C6A7C2)
+
+
+async def test_a_log_that_is_being_rotated_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+
+    async def appear() -> None:
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(path.write_text, "2026-01-01T00:00:00.1Z stdout F here\n")
+
+    task = asyncio.create_task(appear())
+    assert [block async for block in read_log(path, LogOptions(), lambda: False)] == [b"here\n"]
+    await task
