@@ -91,11 +91,12 @@ class LeaderElector:
         renewed = time.monotonic()
         while True:
             await asyncio.sleep(self._settings.retry_period)
-            remaining = renewed + self._settings.renew_deadline - time.monotonic()
+            started = time.monotonic()
+            remaining = renewed + self._settings.renew_deadline - started
             try:
                 async with asyncio.timeout(max(remaining, 0.1)):
                     if await self._try():
-                        renewed = time.monotonic()
+                        renewed = started  # a follower counts from the write, which may be long before its answer
                         continue
             except TimeoutError:
                 log.warning("the Lease %s/%s could not be renewed in time", self._namespace, self._name)

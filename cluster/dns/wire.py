@@ -88,10 +88,12 @@ class Query:
 class BadQuery(Exception):
     """The packet gets this rcode, or nothing at all when `rcode` is None (an answer, or too short to answer)."""
 
-    def __init__(self, rcode: Rcode | None, opt: bytes = b"") -> None:
+    def __init__(self, rcode: Rcode | None, opt: bytes = b"", question: bytes = b"") -> None:
         super().__init__(rcode)
         self.rcode = rcode
         self.opt = opt
+        self.question = question
+        """The question section, if that much could be read; goes back, or clients would not know the answer."""
 
 
 def read_question(data: bytes, offset: int) -> int:
@@ -143,7 +145,7 @@ def parse_query(data: bytes) -> Query:
     name = question[:-4].lower()
     qtype, qclass = struct.unpack("!HH", question[-4:])
     if qclass != CLASS_IN or qtype in (Type.AXFR, Type.IXFR, Type.OPT):
-        raise BadQuery(Rcode.REFUSED, opt)
+        raise BadQuery(Rcode.REFUSED, opt, question)
     return Query(
         name, qtype, name + question[-4:], question, data[:2], data[2] & 1, data[3] & 0x10, payload, opt
     )  # fmt: skip
@@ -157,16 +159,17 @@ def _read_opt(data: bytes, offset: int) -> tuple[int, bytes]:
     if rtype != Type.OPT or offset + 11 + length != len(data):
         raise BadQuery(Rcode.FORMERR)
     if version != 0:
-        raise BadQuery(Rcode.NOERROR, _OPT_BADVERS)
+        raise BadQuery(Rcode.NOERROR, _OPT_BADVERS, data[HEADER:offset])
     return max(MAX_UDP_PLAIN, min(size, MAX_UDP_EDNS)), _OPT_DO if flags & 0x8000 else _OPT
 
 
 def refusal(data: bytes, bad: BadQuery) -> bytes | None:
-    """The header-only answer to a bad query; None: stay silent."""
+    """The answer without records to a bad query; None: stay silent."""
     if bad.rcode is None:
         return None
     flags = 0x80 | (data[2] & 0x79)
-    return data[:2] + bytes((flags, bad.rcode)) + b"\0\0\0\0\0\0" + (b"\0\1" + bad.opt if bad.opt else b"\0\0")
+    counts = struct.pack("!HHHH", bool(bad.question), 0, 0, bool(bad.opt))
+    return data[:2] + bytes((flags, bad.rcode)) + counts + bad.question + bad.opt
 
 
 class Answer:

@@ -110,6 +110,14 @@ async def run(flags: argparse.Namespace, settings: KubeProxySettings) -> None:
         notify_stopping()
 
 
+def _texts(errors: BaseExceptionGroup[BaseException]) -> list[str]:
+    """What the errors of a group say, those of groups within it too."""
+    found: list[str] = []
+    for error in errors.exceptions:
+        found += _texts(error) if isinstance(error, BaseExceptionGroup) else [str(error) or repr(error)]
+    return found
+
+
 def main() -> int:
     flags = parse_flags(sys.argv[1:])
     logging.basicConfig(
@@ -135,7 +143,7 @@ def main() -> int:
         log.error("%s", error)
         return 1
     except ExceptionGroup as errors:
-        log.error("%s", "; ".join(str(error) for error in errors.exceptions), exc_info=flags.v >= 4)
+        log.error("%s", "; ".join(_texts(errors)), exc_info=flags.v >= 4)
         return 1
     return 0
 

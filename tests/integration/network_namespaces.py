@@ -48,6 +48,10 @@ class Namespace:
     def run(self, *argv: str) -> str:
         return _call("ip", "netns", "exec", self.name, *argv)
 
+    def pids(self) -> list[int]:
+        """Processes that run inside; the tests' own is none, only threads of it have been there."""
+        return [int(pid) for pid in _call("ip", "netns", "pids", self.name).split()]
+
     def inside(self, make: Callable[[], T]) -> T:
         """The result of `make` on a thread inside; sockets made there stay there."""
         results: list[T] = []
