@@ -58,8 +58,13 @@ class CustomResource(Resource):
         errors = validate(self.schema, obj) if old is None else validate(self.schema, obj, "", old)
         errors += self._scale_faults(obj)
         errors += validate_lists(self.schema, obj)
-        if self.has_rules and any(error.reason in _BLOCKING for error in errors):
-            errors.append(field_errors.invalid("<nil>", None, _UNCHECKED))
+        if self.has_rules:
+            if any(error.reason in _BLOCKING for error in errors):
+                errors.append(field_errors.invalid("<nil>", None, _UNCHECKED))
+            else:
+                from cluster.api.structural_schema.cel_rules import evaluate  # few definitions have rules
+
+                errors += evaluate(self.schema, obj, old)
         return errors
 
     def _scale_faults(self, obj: Object) -> list[FieldError]:

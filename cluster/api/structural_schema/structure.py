@@ -35,6 +35,10 @@ def validate_schema(schema: Schema, path: str) -> list[FieldError]:
     for where, part in _parts(schema, path):
         errors += _check_extensions(part, where)
         errors += _check_bounds(part, where)
+    if any("x-kubernetes-validations" in part for _, part in _parts(schema, path)):
+        from cluster.api.structural_schema.cel_rules import validate_rules  # few definitions have rules
+
+        errors += validate_rules(schema, path)
     if errors:
         return errors  # a default is only judged by a schema that makes sense
     for where, part in _parts(schema, path):

@@ -4,13 +4,14 @@ Which names a definition gets, and whether it is established: the status that th
 Source: k8s.io/apiextensions-apiserver, pkg/controller/status, establish and apiapproval.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cluster.apiserver.custom_resources.definitions import condition, is_true
 from cluster.machinery.objects import Object, copy_object
 
 APPROVAL = "api-approved.kubernetes.io"
+_MESSAGE_LIMIT = 4096
 _CONFORMANT = "KubernetesAPIApprovalPolicyConformant"
 PROTECTED_SUFFIXES = ("k8s.io", "kubernetes.io")
 
@@ -19,8 +20,12 @@ def is_protected(group: str) -> bool:
     return any(group == suffix or group.endswith(f".{suffix}") for suffix in PROTECTED_SUFFIXES)
 
 
-def next_status(definition: Object, others: Iterable[Object], now: str) -> Object:
-    """The status a definition should have, given all other definitions. Equal to its present one when it is right."""
+def next_status(definition: Object, others: Iterable[Object], now: str, unenforced: Sequence[str] = ()) -> Object:
+    """
+    The status a definition should have, given all other definitions. Equal to its present one when it is right.
+
+    `unenforced` are rules that the server cannot evaluate: whoever relies on them has to know.
+    """
     status = copy_object(definition.get("status") or {})
     accepted, fault = _accept(definition, others)
     status["acceptedNames"] = accepted
@@ -38,6 +43,12 @@ def next_status(definition: Object, others: Iterable[Object], now: str) -> Objec
             set_condition(changed, "Established", "False", "NotAccepted", "not all names are accepted", now)
     if is_protected(definition["spec"]["group"]):
         _judge_approval(changed, now)
+    if unenforced:
+        text = f"these rules are not evaluated: {'; '.join(unenforced)}"[:_MESSAGE_LIMIT]
+        set_condition(changed, "ValidationRulesEnforced", "False", "UnsupportedExpressions", text, now)
+    elif condition(changed, "ValidationRulesEnforced"):
+        text = "all rules are evaluated"
+        set_condition(changed, "ValidationRulesEnforced", "True", "AllSupported", text, now)
     found: Object = changed["status"]
     return found
 

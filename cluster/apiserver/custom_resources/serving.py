@@ -18,7 +18,7 @@ from cluster.api.custom_resource import CustomResource
 from cluster.api.resources import Resource
 from cluster.api.schema import schemas
 from cluster.apiserver.custom_resources import names
-from cluster.apiserver.custom_resources.definitions import FINALIZER, is_true, served, storage_version
+from cluster.apiserver.custom_resources.definitions import FINALIZER, is_true, parts_of, served, storage_version
 from cluster.apiserver.custom_resources.kind import CustomKind
 from cluster.apiserver.custom_resources.strategy import InstanceStrategy
 from cluster.apiserver.registry.generic import Writer
@@ -53,6 +53,8 @@ class CustomResources:
         """By the definition's name: what it was when its resources were set up, and these."""
         self._resources: tuple[Resource, ...] = resources.ALL
         self._openapi: OpenApi | None = None
+        self._judged: dict[tuple[str, int], list[str]] = {}
+        """By uid and generation of a definition: its rules that cannot be evaluated here."""
         self._work = asyncio.Event()
         definitions = registry.kind(DEFINITIONS).cache
         definitions.subscribe(self._on_change, self._on_reset)
@@ -97,7 +99,8 @@ class CustomResources:
             # What decides over serving; other changes of a definition leave its resources alone.
             state = orjson.dumps(
                 [
-                    definition["spec"],
+                    definition["metadata"]["uid"],
+                    definition["metadata"].get("generation"),
                     (definition.get("status") or {}).get("acceptedNames"),
                     is_true(definition, "Established"),
                     bool(definition["metadata"].get("deletionTimestamp")),
@@ -176,10 +179,24 @@ class CustomResources:
         """Bring one definition a step further. Returns whether it has to be looked at again soon."""
         if definition["metadata"].get("deletionTimestamp"):
             return await self._finish(definition)
-        status = names.next_status(definition, self._others(definition), _now())
+        status = names.next_status(definition, self._others(definition), _now(), self._unenforced(definition))
         if status != definition.get("status"):
             await self._registry.update(DEFINITIONS, copy_object({**definition, "status": status}), "status")
         return False
+
+    def _unenforced(self, definition: Object) -> list[str]:
+        """Rules of the definition that this server cannot evaluate."""
+        schemas_of = [
+            version.get("schema", {}).get("openAPIV3Schema") or {} for version in definition["spec"]["versions"]
+        ]
+        if not any("x-kubernetes-validations" in part for one in schemas_of for part in parts_of(one)):
+            return []
+        key = definition["metadata"]["uid"], definition["metadata"].get("generation", 0)
+        if key not in self._judged:
+            from cluster.api.structural_schema.cel_rules import unsupported  # few definitions have rules
+
+            self._judged[key] = sorted({text for one in schemas_of for text in unsupported(one)})
+        return self._judged[key]
 
     def _others(self, definition: Object) -> Iterable[Object]:
         name = definition["metadata"]["name"]
