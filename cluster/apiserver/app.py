@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from cluster.api import resources
-from cluster.apiserver import health, security, serving_certificate, start_up
+from cluster.apiserver import health, memory, security, serving_certificate, start_up
 from cluster.apiserver.admission.chain import build_admission
 from cluster.apiserver.custom_resources.serving import CustomResources
 from cluster.apiserver.file_changes import FileChanges
@@ -178,6 +178,7 @@ class Apiserver:
                     tasks.create_task(self.custom.run(), name="custom-resources"),
                     tasks.create_task(compaction.run(self.etcd, interval), name="compaction"),
                     tasks.create_task(self.files.run(), name="file-changes"),
+                    tasks.create_task(memory.run(), name="memory"),
                     tasks.create_task(self._renew_etcd_channels(), name="etcd-certificate"),
                 ]
                 try:

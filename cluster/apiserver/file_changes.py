@@ -42,7 +42,7 @@ class FileChanges:
         """`reload` raises OSError or ValueError when the files cannot be used (yet)."""
         named = tuple(path for path in paths if path)
         if named:
-            self._groups.append(_Group(what, named, reload, [self._first.get(path) for path in named]))
+            self._groups.append(_Group(what, named, reload, [self._first.get(path, _state(path)) for path in named]))
 
     def look(self) -> None:
         for group in self._groups:

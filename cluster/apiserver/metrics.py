@@ -4,8 +4,6 @@ What /metrics tells, in Prometheus text form, under upstream's names.
 
 from collections import defaultdict
 
-import psutil
-
 from cluster.apiserver.router import Route
 
 _BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -49,6 +47,8 @@ class RequestMetrics:
                 lines.append(f'apiserver_request_duration_seconds_bucket{{{shown},le="{bound}"}} {running}')
             lines.append(f"apiserver_request_duration_seconds_sum{{{shown}}} {self._sums[labels]:.6f}")
             lines.append(f"apiserver_request_duration_seconds_count{{{shown}}} {running}")
+        import psutil  # start-up shall not wait for it
+
         process = psutil.Process()
         times = process.cpu_times()
         gauges = {

@@ -22,6 +22,8 @@ class View:
 
 
 _SHAPES = {"Table": TABLE, "PartialObjectMetadata": PARTIAL, "PartialObjectMetadataList": PARTIAL}
+WATCHED = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+"""In which forms a watch can be had; YAML has no end of a document that could be told in a stream."""
 _AVAILABLE = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 
 
@@ -52,7 +54,11 @@ def negotiate(accept: str, *, transforms: bool = True, available: str = _AVAILAB
             and media != "application/yaml"
         ):
             return View(shape, version)
-    raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {available}", details={})
+    raise not_acceptable(available)
+
+
+def not_acceptable(available: str) -> NotAcceptable:
+    return NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {available}", details={})
 
 
 def _clauses(accept: str) -> list[tuple[str, dict[str, str]]]:

@@ -15,6 +15,7 @@ from cluster.store.etcd_client import EtcdError
 log = logging.getLogger(__name__)
 
 JSON = "application/json"
+YAML = "application/yaml"
 _NO_CACHE = "no-cache, private"
 
 
@@ -27,6 +28,20 @@ def body(
         status=status,
         headers={"Content-Type": content_type, "Cache-Control": _NO_CACHE, **(headers or {})},
     )
+
+
+def as_yaml(response: web.StreamResponse) -> web.StreamResponse:
+    """The same object as YAML, keys sorted; what is no JSON object stays as it is."""
+    if not isinstance(response, web.Response) or response.content_type != JSON or not isinstance(response.body, bytes):
+        return response
+    import yaml  # few clients ask for it
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    document = orjson.loads(response.body)
+    shown = yaml.dump(document, Dumper=dumper, default_flow_style=False, allow_unicode=True, width=1 << 20)
+    response.body = shown.encode()
+    response.headers["Content-Type"] = YAML
+    return response
 
 
 def text(data: str, status: int = 200) -> web.Response:

@@ -14,6 +14,7 @@ from cluster.apiserver import pod_writes, responses
 from cluster.apiserver.authorization import refusal
 from cluster.apiserver.impersonation import impersonated
 from cluster.apiserver.metrics import RequestMetrics
+from cluster.apiserver.negotiation import negotiate
 from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.requests import Attributes, Authorizer, UserInfo
 from cluster.apiserver.router import Route, route, segments_are_safe
@@ -75,6 +76,8 @@ class ApiServer:
             raise
         except Exception as fault:
             response = responses.error(responses.as_api_error(fault))
+        if "yaml" in request.headers.get("Accept", "") and _prefers_yaml(request):
+            response = responses.as_yaml(response)
         if found is not None:
             self.metrics.count(found, response.status, time.perf_counter() - began)
         return response
@@ -144,6 +147,13 @@ class Pages(Protocol):
 class Reviews(Protocol):
     async def serve(self, request: web.BaseRequest, found: Route, user: UserInfo) -> web.StreamResponse | None:
         """None when it is none of the kinds that are answered but not stored."""
+
+
+def _prefers_yaml(request: web.BaseRequest) -> bool:
+    try:
+        return negotiate(request.headers["Accept"]).yaml and request.rel_url.path.startswith("/api")
+    except ApiError:
+        return False  # the refusal itself, in JSON
 
 
 def _name_in_selector(found: Route) -> str:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from cluster.apiserver import list_options, patches, responses, selection, views, write_options
 from cluster.apiserver.lists import Lister
-from cluster.apiserver.negotiation import OBJECT, View, negotiate
+from cluster.apiserver.negotiation import OBJECT, WATCHED, View, negotiate, not_acceptable
 from cluster.apiserver.registry import rules
 from cluster.apiserver.registry.generic import WriteContext, Writer
 from cluster.apiserver.registry.kinds import Kind
@@ -124,6 +124,8 @@ class Verbs:
     async def watch(self, call: Call) -> web.StreamResponse:
         route, kind = call.route, call.kind
         view = call.view()
+        if view.yaml:
+            raise not_acceptable(WATCHED)
         options = list_options.parse(route)
         matches = selection.build(kind.resource, options.label_selector, options.field_selector, route.name)
         return await self.watcher.serve(call.request, kind, route.namespace, options, matches, view, call.include)

@@ -171,14 +171,14 @@ class Traffic:
     async def until_news(self, since: float, seconds: float) -> float:
         """Waits for an event after `since`; returns how long after it came."""
         async with asyncio.timeout(seconds):
-            while not self.seen_at or self.seen_at[-1] <= since:
+            while not self.seen_at or self.seen_at[-1] <= since:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         return next(at for at in self.seen_at if at > since) - since
 
     async def end_and_check(self) -> None:
         self._tasks[0].cancel()
         async with asyncio.timeout(10):
-            while not self.acknowledged <= set(self.seen):
+            while not self.acknowledged <= set(self.seen):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         self._tasks[1].cancel()
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
@@ -258,7 +258,7 @@ async def test_three_servers_may_start_at_once_and_a_dead_one_leaves_the_endpoin
 
     async def until(session: aiohttp.ClientSession, wanted: list[str], seconds: float) -> None:
         async with asyncio.timeout(seconds):
-            while await addresses(session) != wanted:
+            while await addresses(session) != wanted:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 
     async with contextlib.AsyncExitStack() as stack:
@@ -288,5 +288,5 @@ async def test_a_key_that_nobody_renews_goes_with_its_lease(etcd: Etcd, tmp_path
         await store.keep("trial", "192.0.2.9", 2)
         assert await store.names("trial") == ["192.0.2.9"]
         async with asyncio.timeout(10):
-            while await store.names("trial"):
+            while await store.names("trial"):  # noqa: ASYNC110
                 await asyncio.sleep(0.2)

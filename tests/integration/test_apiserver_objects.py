@@ -5,6 +5,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Api
@@ -149,3 +150,14 @@ async def test_finalizers_keep_a_deleted_object_until_the_last_is_gone(api: "Api
 async def test_names_that_could_leave_their_place_are_refused(api: "Api", name: str) -> None:
     status, _ = await api.call("GET", f"/api/v1/namespaces/default/configmaps/{name}")
     assert status in (400, 404)
+
+
+async def test_objects_and_refusals_can_be_had_as_yaml(api: "Api") -> None:
+    base = await api.namespace("t-yaml")
+    await api.call("POST", f"{base}/configmaps", config_map("a", k="yes"))
+    status, text = await api.call("GET", f"{base}/configmaps/a", Accept="application/yaml")
+    assert status == 200
+    assert yaml.safe_load(text)["data"] == {"k": "yes"}
+    status, text = await api.call("GET", f"{base}/configmaps/b", Accept="application/yaml")
+    assert (status, yaml.safe_load(text)["reason"]) == (404, "NotFound")
+    assert (await api.call("GET", f"{base}/configmaps?watch=1", Accept="application/yaml"))[0] == 406
