@@ -80,12 +80,13 @@ class JsonProgress:
 
 
 class LiveProgress:
-    """A list of phases that moves: what is done with its seconds, what runs with its last sentence."""
+    """A list of phases that moves: what is done with its seconds, what runs with the last sentence about it."""
 
     def __init__(self, console: Console) -> None:
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8, transient=False)
         self._phases: dict[str, tuple[str, float, float]] = {}
         self._last = ""
+        self._console = console
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8, transient=False)
 
     def __enter__(self) -> "LiveProgress":
         self._live.start()
@@ -96,7 +97,11 @@ class LiveProgress:
         self._live.stop()
 
     def line(self, text: str, host: str = "") -> None:
-        self._last = f"{host}: {text}" if host else text
+        told = f"{host}: {text}" if host else text
+        if any(state == "running" for state, _, _ in self._phases.values()):
+            self._last = told
+        else:  # it is no remark about a phase but the matter itself, and stays
+            self._console.print(Text(told))
 
     @contextlib.contextmanager
     def phase(self, title: str) -> Iterator[None]:
@@ -110,12 +115,16 @@ class LiveProgress:
         self._phases[title] = ("done", began, time.monotonic())
 
     def _render(self) -> Text:
-        text = Text()
-        for title, (state, began, ended) in self._phases.items():
+        """Called by rich's thread; phases may begin meanwhile."""
+        lines = []
+        for title, (state, began, ended) in list(self._phases.items()):
             mark, style = {"done": ("✓", "green"), "failed": ("✗", "red"), "running": ("…", "cyan")}[state]
             seconds = (ended or time.monotonic()) - began
-            text.append(f" {mark} ", style=style)
-            text.append(f"{title:<28}{seconds:6.1f} s\n")
+            lines.append(Text.assemble((f" {mark} ", style), f"{title:<28}{seconds:6.1f} s"))
         if self._last:
-            text.append(f"   {self._last[:100]}\n", style="dim")
-        return text
+            last = Text(f"   {self._last}", style="dim")
+            last.truncate(
+                max(self._console.width - 1, 1), overflow="ellipsis"
+            )  # a second line would make the list jump
+            lines.append(last)
+        return Text("\n").join(lines)

@@ -24,7 +24,7 @@ from provisioner.phase_runner import failures_in, raise_together
 from provisioner.phases.apply_addons import apply_addons, pending_addons
 from provisioner.phases.connect import connect_hosts, locked_hosts
 from provisioner.phases.gather_facts import gather_facts
-from provisioner.phases.issue_certificates import issue_certificates, pending_certificates
+from provisioner.phases.issue_certificates import hosts_with_certificates, issue_certificates, pending_certificates
 from provisioner.phases.join_nodes import (
     label_masters,
     missing_labels,
@@ -50,8 +50,9 @@ async def plan_cluster(run: Run) -> tuple[Change, ...]:
     observed = await observe(run)
     validate_hosts(run.spec, run.facts)
     # Hosts that have files already can tell which differ, if all that the files are made from is known.
-    asked = [host for host in needing_files(run.spec, observed) if observed.of(host).laid_down]
-    if asked and not observed.certificates:
+    complete = hosts_with_certificates(run.spec, run.home.pki, dt.datetime.now(dt.UTC))
+    unready = needing_files(run.spec, observed)
+    if asked := [host for host in unready if observed.of(host).laid_down and host.name in complete]:
         with run.progress.phase("Compare files"):
             observed = dataclasses.replace(observed, file_changes=await expect_file_changes(run, asked))
     return make_plan(run.spec, observed)

@@ -31,6 +31,18 @@ def pending_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> list
     return found
 
 
+def hosts_with_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> set[str]:
+    """Names of the hosts for which nothing is pending."""
+    if any(not (pki / f"{entry.path}.key").exists() for entry in catalogue.AUTHORITIES):
+        return set()
+    lacking = set()
+    for entry, host, stem in _leaves(spec, pki):
+        authority = pki / f"{catalogue.authority_named(entry.authority).path}.crt"
+        if host and _reason(spec, entry, host, stem, authority, now):
+            lacking.add(host.name)
+    return {host.name for host in spec.hosts} - lacking
+
+
 def issue_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> int:
     """Write all that is pending; returns how many leaves. Blocks for about a millisecond each."""
     pki.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,12 @@ import pytest
 
 from inventory.model import ClusterSpec, ControlPlaneSettings
 from inventory.sources.nspawn import local_cluster
-from provisioner.phases.issue_certificates import host_files, issue_certificates, pending_certificates
+from provisioner.phases.issue_certificates import (
+    host_files,
+    hosts_with_certificates,
+    issue_certificates,
+    pending_certificates,
+)
 
 NOW = dt.datetime(2026, 5, 1, tzinfo=dt.UTC)
 
@@ -25,6 +30,14 @@ def test_what_is_pending_is_what_is_issued(spec: ClusterSpec, tmp_path: pathlib.
     assert issue_certificates(spec, tmp_path, NOW) == len(pending)
     assert pending_certificates(spec, tmp_path, NOW) == []
     assert issue_certificates(spec, tmp_path, NOW) == 0
+
+
+def test_a_new_host_lacks_certificates_and_the_others_do_not(spec: ClusterSpec, tmp_path: pathlib.Path) -> None:
+    assert hosts_with_certificates(spec, tmp_path, NOW) == set()
+    issue_certificates(spec, tmp_path, NOW)
+    larger = local_cluster("dev", 3, "10.89.0.0/24", "/key", masters=1, etcd_members=1)
+
+    assert hosts_with_certificates(larger, tmp_path, NOW) == {"dev-1", "dev-2"}
 
 
 def test_keys_are_closed_to_others(spec: ClusterSpec, tmp_path: pathlib.Path) -> None:
