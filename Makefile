@@ -10,6 +10,8 @@ STAMP := $(VENV)/.set-up
 # What setup needs of Debian: a venv, what boots local machines, what streams bundles, what tests drive.
 APT_PACKAGES := python3-venv iproute2 nftables libnftables1 openssh-client openssh-server systemd-container mmdebstrap \
 	debian-archive-keyring zstd ca-certificates curl procps
+# What the integration tests run for real, beside the release's own etcd.
+TEST_PACKAGES := containerd runc containernetworking-plugins busybox-static catatonit
 PYTEST := $(BIN)/python -m pytest
 NAME ?= dev
 NODES ?= 5
@@ -22,12 +24,17 @@ help:  ## this list
 setup: apt $(STAMP)  ## an environment in .venv with everything below
 
 apt:
-	@missing="$$(for p in $(APT_PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)"; \
-	if [ -n "$$missing" ]; then \
-		[ "$$(id -u)" = 0 ] || { echo "make: these Debian packages are missing and only root can install them: $$missing" >&2; exit 1; }; \
-		apt-get update -qq; \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-	fi
+	@$(call install,$(APT_PACKAGES))
+
+# Installs the Debian packages of $(1) that are missing.
+define install
+missing="$$(for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)"; \
+if [ -n "$$missing" ]; then \
+	[ "$$(id -u)" = 0 ] || { echo "make: these Debian packages are missing and only root can install them: $$missing" >&2; exit 1; }; \
+	apt-get update -qq; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+fi
+endef
 
 GENERATORS := $(wildcard cluster/*/build_*.py cluster/*/*/build_*.py)
 
@@ -56,7 +63,9 @@ unit: setup  ## no network, no root, under a minute
 	$(PYTEST) tests/unit tests/docs -q --timeout=20
 
 integration: setup  ## real etcd, containerd, nftables, DNS and kubectl on this machine
-	$(PYTEST) tests/integration -q --timeout=180
+	@$(call install,$(TEST_PACKAGES))
+	rm -rf $(VENV)/release && $(BIN)/python -m provisioner.bundle --unpack $(VENV)/release
+	HANSE_ETCD_BIN="$(abspath $(VENV)/release/bin)" $(PYTEST) tests/integration -q --timeout=180
 
 machines: setup  ## real hosts: build a cluster, use it, break it, take it away
 	$(PYTEST) tests/machines -q --timeout=1200
