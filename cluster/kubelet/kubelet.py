@@ -14,6 +14,7 @@ from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
 from cluster.kubelet.api_objects import ApiObjects
 from cluster.kubelet.cgroups import CgroupTree
+from cluster.kubelet.eviction import EvictionLoop, pressure_fault
 from cluster.kubelet.handlers import Handlers
 from cluster.kubelet.housekeeping import ImageCollector, rotate_logs
 from cluster.kubelet.images import ImagePuller
@@ -77,6 +78,8 @@ class Kubelet:
             services=self._known_services,
             network_fault=lambda: self.registration.network_fault,
         )
+        self._images = ImageCollector(runtime, settings)
+        self.eviction = EvictionLoop(settings, self.machine.memory_bytes, runtime, self.workers, self._free_images)
         self._static: dict[str, Object] = {}
         self._static_read = not settings.pod_manifest_path
         self._orphans: set[str] = set()
@@ -92,6 +95,7 @@ class Kubelet:
                 tasks.create_task(self.watch.run(), name="runtime watch")
                 tasks.create_task(self._keep_house(), name="housekeeping")
                 tasks.create_task(self._refresh_volumes(), name="volume refresh")
+                tasks.create_task(self.eviction.run(), name="eviction")
                 tasks.create_task(self.node.statuses.run(), name="pod statuses")
                 if self.settings.pod_manifest_path:
                     tasks.create_task(self._read_static_pods(), name="static pods")
@@ -168,7 +172,8 @@ class Kubelet:
             return None
         others = [w.pod for w in self.workers.values() if not is_terminal({"status": w.last_status})]
         node = self.registration.node or initial_node(self.settings, self.machine)
-        fault = admission_fault(pod, others, node, self.node.allocatable, self.settings.max_pods)
+        fault = pressure_fault(pod, self.eviction.short_of)
+        fault = fault or admission_fault(pod, others, node, self.node.allocatable, self.settings.max_pods)
         if fault is not None:
             self.node.recorder.record(pod, "Warning", fault[0], fault[1])
             return fault[0], f"Pod was rejected: {fault[1]}"
@@ -211,7 +216,6 @@ class Kubelet:
     # --- loops ---------------------------------------------------------------------------------------------
 
     async def _keep_house(self) -> None:
-        images = ImageCollector(self.runtime, self.settings)
         turn = 0
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
@@ -223,10 +227,14 @@ class Kubelet:
                 if self.knows_its_pods:
                     self._runtime_seen(await asyncio.to_thread(pods_on_disk, self.settings.pods_dir))
                 if turn % IMAGE_TURNS == 0:
-                    used = {c.image_id for w in self.workers.values() for c in w.observed.containers}
-                    await images.collect(used)
+                    await self._free_images()
             except (RuntimeFault, OSError) as fault:
                 log.warning("housekeeping is tried again later: %s", fault)
+
+    async def _free_images(self) -> None:
+        """When the disk is nearly full. Raises RuntimeFault."""
+        used = {c.image_id for w in self.workers.values() for c in w.observed.containers}
+        await self._images.collect(used)
 
     async def _refresh_volumes(self) -> None:
         while True:

@@ -16,7 +16,7 @@ from cluster.kubelet.node_context import NodeContext
 from cluster.kubelet.pod_end import GracePeriod, confirm_deletion, remove_remains, stop_pod
 from cluster.kubelet.pod_plan import Kill, Observation, PodPlan, Start, Waiting, plan_pod
 from cluster.kubelet.pod_setup import PodSetup, SetupFailed
-from cluster.kubelet.pod_status import StatusInputs, build_status
+from cluster.kubelet.pod_status import StatusInputs, build_status, format_time
 from cluster.kubelet.pod_view import PodView
 from cluster.kubelet.pods import (
     find_container,
@@ -87,9 +87,24 @@ class PodWorker:
         self._end(None if is_being_deleted(self.pod) else grace_period(self.pod))
         self.wake()
 
+    @property
+    def is_ending(self) -> bool:
+        return self._ending.is_set()
+
     def evict(self, reason: str, message: str) -> None:
+        """The node needs its room: the pod fails, with no more than a second to stop."""
         if self._verdict is None:
             self._verdict = (reason, message)
+            self._event("Warning", reason, message)
+            target: Object = {
+                "type": "DisruptionTarget",
+                "status": "True",
+                "reason": "TerminationByKubelet",
+                "message": message,
+                "lastTransitionTime": format_time(datetime.fromtimestamp(self.node.clock(), UTC)),
+            }
+            others = [c for c in self.last_status.get("conditions") or () if c["type"] != "DisruptionTarget"]
+            self.last_status = {**self.last_status, "conditions": [*others, target]}
             self._end(0)
             self.wake()
 

@@ -35,6 +35,8 @@ from cluster.kubelet.spdy import StreamingFault
 log = logging.getLogger(__name__)
 
 CERTIFICATE_SECONDS = 60.0
+SHUTDOWN_SECONDS = 0.2
+"""For each step of closing connections: followed logs and terminals end with the kubelet, containers do not."""
 MAX_REQUEST_BYTES = 1024 * 1024
 
 Answer = Awaitable[web.StreamResponse]
@@ -314,7 +316,7 @@ async def serving(kubelet: Kubelet) -> AsyncIterator[KubeletServer]:
 
 
 async def _runner(stack: contextlib.AsyncExitStack, handler: Callable[[web.BaseRequest], Answer]) -> web.ServerRunner:
-    runner = web.ServerRunner(web.Server(handler, access_log=None), shutdown_timeout=1.0)
+    runner = web.ServerRunner(web.Server(handler, access_log=None), shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     return runner
