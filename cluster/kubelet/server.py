@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 CERTIFICATE_SECONDS = 60.0
 SHUTDOWN_SECONDS = 0.2
 """For each step of closing connections: followed logs and terminals end with the kubelet, containers do not."""
-MAX_REQUEST_BYTES = 1024 * 1024
 
 Answer = Awaitable[web.StreamResponse]
 

@@ -16,7 +16,9 @@ import psutil
 import pytest
 
 from cluster.kubelet import eviction, server
+from cluster.kubelet.cri_runtime import CriRuntime
 from cluster.kubelet.node_status import Pressure
+from cluster.kubelet.runtime import ContainerState
 from cluster.kubelet.serving_certificate import ensure_serving_pair
 from tests.integration.conftest import TOKEN, free_ports
 from tests.integration.containerd_host import SHELL_IMAGE, ContainerdHost, missing_programs, running_containerd
@@ -161,11 +163,13 @@ async def test_the_service_starts_soon_stays_small_and_ends_at_once(host: Contai
     static, port, health = host.directory / "manifests", *free_ports(2)
     await asyncio.to_thread(static.mkdir)
     await asyncio.to_thread((static / "p.yaml").write_text, MANIFEST)
+    certificate, key = await asyncio.to_thread(ensure_serving_pair, host.directory / "svc-pki", "svc", ())
     argv = [
         sys.executable, "-m", "cluster.kubelet", "--hostname-override=svc", f"--root-dir={host.directory}/svc",
         f"--pod-logs-dir={host.directory}/svc-logs", f"--container-runtime-endpoint={host.endpoint}",
         f"--pod-manifest-path={static}", "--address=127.0.0.1", f"--port={port}", f"--healthz-port={health}",
         "--anonymous-auth=true", "--authorization-mode=AlwaysAllow", "--node-ip=127.0.0.1",
+        f"--tls-cert-file={certificate}", f"--tls-private-key-file={key}",
     ]  # fmt: skip
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(
@@ -197,10 +201,10 @@ async def test_the_service_starts_soon_stays_small_and_ends_at_once(host: Contai
     assert started < 10
     assert memory < 80e6
     assert ended < 2
-    listed = await asyncio.create_subprocess_exec(
-        "ctr", "--address", host.endpoint[7:], "--namespace", "k8s.io", "tasks", "list", stdout=asyncio.subprocess.PIPE
-    )
-    assert (await listed.communicate())[0].count(b"RUNNING") == 2  # the sandbox and the container
+    async with CriRuntime(host.endpoint) as runtime:
+        (sandbox,) = [s for s in await runtime.list_sandboxes() if s.name == "lives-svc"]
+        (container,) = await runtime.list_containers(sandbox.uid)
+        assert (sandbox.ready, container.state) == (True, ContainerState.RUNNING)
 
 
 async def _answers(session: aiohttp.ClientSession, url: str, text: str) -> None:
