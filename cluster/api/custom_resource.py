@@ -14,6 +14,7 @@ import orjson
 from cluster.api.resources import Resource
 from cluster.api.structural_schema import paths
 from cluster.api.structural_schema.defaulting import apply_defaults
+from cluster.api.structural_schema.embedded import validate_embedded
 from cluster.api.structural_schema.lists import validate_lists
 from cluster.api.structural_schema.values import Schema, type_name, validate
 from cluster.machinery import field_errors
@@ -57,6 +58,7 @@ class CustomResource(Resource):
         """What is wrong with an object, metadata aside."""
         errors = validate(self.schema, obj) if old is None else validate(self.schema, obj, "", old)
         errors += self._scale_faults(obj)
+        errors += validate_embedded(self.schema, obj)
         errors += validate_lists(self.schema, obj)
         if self.has_rules:
             if any(error.reason in _BLOCKING for error in errors):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cluster.apiserver.app import Apiserver
+from cluster.store.resource_cache import TooOldError
 from tests.integration.conftest import server_options
 
 if TYPE_CHECKING:
@@ -231,6 +232,77 @@ async def test_another_apiserver_serves_a_definition_at_once(api: "Api", etcd_ur
         assert second.registry.find(group, "v1", "ships") is not None
         assert any(resource.group == group for resource in second.custom.resources)
         await api.call("DELETE", f"{CRDS}/ships.{group}")
+
+
+async def test_an_apiserver_that_starts_later_knows_what_is_stored(api: "Api", etcd_url: str, tmp_path: "Path") -> None:
+    group = "later.example.com"
+    await define(api, definition(group))
+    _, made = await api.call("POST", f"/apis/{group}/v1/namespaces/default/ships", ship(group, "a", flag="red"))
+    (tmp_path / "later").mkdir()
+    later = Apiserver(server_options(etcd_url, tmp_path / "later"))
+    async with later.run():
+        kind = later.registry.find(group, "v1", "ships")
+        assert kind is not None
+        entry = kind.cache.get("default", "a")
+        assert entry is not None
+        assert json.loads(kind.whole(entry)) == made
+        # Changes from before the start are not known: a watch from there has to begin again.
+        with pytest.raises(TooOldError):
+            kind.cache.changes_since(1)
+    await api.call("DELETE", f"{CRDS}/ships.{group}")
+
+
+WIDE: dict[str, Any] = {
+    "port": {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True},
+    "memory": {
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "pattern": r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE])?$",
+        "x-kubernetes-int-or-string": True,
+    },
+    "selector": {"type": "object", "additionalProperties": {"type": "string"}, "x-kubernetes-map-type": "atomic"},
+    "template": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+    "raw": {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True},
+    "when": {"type": "string", "format": "date-time", "nullable": True},
+    "source": {
+        "type": "object",
+        "properties": {"git": {"type": "string"}, "image": {"type": "string"}},
+        "oneOf": [{"required": ["git"]}, {"required": ["image"]}],
+        "x-kubernetes-validations": [{"rule": "!has(self.git) || isURL(self.git)", "message": "git must be a URL"}],
+    },
+    "conditions": {
+        "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"], "maxItems": 8,
+        "items": {
+            "type": "object", "required": ["type", "status"],
+            "properties": {"type": {"type": "string"}, "status": {"type": "string", "enum": ["True", "False"]}},
+        },
+    },
+}  # fmt: skip
+
+
+async def test_the_schemas_that_generators_write_are_accepted_and_hold(api: "Api") -> None:
+    group = "wide.example.com"
+    await define(api, definition(group, schema=schema(properties=WIDE)))
+    base = f"/apis/{group}/v1/namespaces/default/ships"
+    spec = {
+        "port": "http", "memory": "1Gi", "selector": {"a": "b"}, "template": {"any": {"thing": [1]}}, "when": None,
+        "raw": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "odd": 1}, "spec": {"x": 1}},
+        "source": {"git": "https://a.example/x"}, "conditions": [{"type": "Ready", "status": "True"}],
+    }  # fmt: skip
+    status, made = await api.call("POST", base, ship(group, "a", **spec))
+    assert status == 201, made
+    spec["raw"] = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"x": 1}}
+    assert made["spec"] == spec
+    for wrong, field in (
+        ({"port": 1.5}, "spec.port"),
+        ({"memory": "lots"}, "spec.memory"),
+        ({"source": {}}, "<nil>"),
+        ({"source": {"git": "nowhere"}}, "spec.source"),
+        ({"conditions": [{"type": "Ready"}]}, "spec.conditions[0].status"),
+    ):
+        status, refused = await api.call("POST", base, ship(group, "b", **wrong))
+        assert status == 422, (wrong, refused)
+        assert field in [cause["field"] for cause in refused["details"]["causes"]]
+    await api.call("DELETE", f"{CRDS}/ships.{group}")
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,8 @@ class CustomResources:
         self._work.set()
 
     def _on_reset(self) -> None:
-        self._serve_definitions()
+        # Not yet: the cache is in the middle of loading, and new kinds need to know the revision it gets to.
+        asyncio.get_running_loop().call_soon(self._serve_definitions)
         self._work.set()
 
     def _serve_definitions(self) -> None:
