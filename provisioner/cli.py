@@ -83,6 +83,7 @@ def _plan(name: str, wish: "Wish", progress: "Progress", as_json: bool, accept: 
     spec, record = describe_wish(home, wish)
     run = _new_run(home, spec, record, progress, accept, password)
     changes = _await(_connected(run, plan_cluster(run)))
+    progress.end()
     if as_json:
         _print_json({"event": "plan", "changes": [{"phase": c.phase, "host": c.host, "what": c.what} for c in changes]})
         return
@@ -115,6 +116,7 @@ def _apply(
             raise
         if merge:
             kubeconfig.merge_into_file(kubeconfig.user_file(), kubeconfig.read(home.kubeconfig))
+    progress.end()
     if as_json:
         _print_json({"event": "done", "cluster": name, "changes": len(changes), "kubeconfig": str(home.kubeconfig)})
     elif changes:
@@ -192,6 +194,7 @@ def destroy(name: str, as_json: bool, ask_become_pass: bool, forget_unreachable:
         with home.lock():
             run = _known_run(name, progress, password)
             _await(_connected(run, destroy_cluster(run, forget_unreachable=forget_unreachable)))
+        progress.end()
         if as_json:
             _print_json({"event": "destroyed", "cluster": name})
         else:

@@ -25,6 +25,9 @@ class Progress(Protocol):
     def phase(self, title: str) -> contextlib.AbstractContextManager[None]:
         """For the length of the block the phase runs; several may at once."""
 
+    def end(self) -> None:
+        """All is done; what is printed from now on stands below."""
+
 
 class PlainProgress:
     """A line when something ends, in the order of ending."""
@@ -46,6 +49,9 @@ class PlainProgress:
             self.line(f"{title}: {'stopped' if not isinstance(error, Exception) else 'failed'}")
             raise
         self.line(f"{title} ({time.monotonic() - began:.1f} s)")
+
+    def end(self) -> None:
+        """Every line is out already."""
 
     def _write(self, text: str) -> None:
         self._out.write(text + "\n")
@@ -73,6 +79,9 @@ class JsonProgress:
             raise
         self.event("phase-ended", phase=title, seconds=round(time.monotonic() - began, 3))
 
+    def end(self) -> None:
+        """Every line is out already."""
+
     def event(self, event: str, **values: Any) -> None:
         at = round(time.monotonic() - self._start, 3)
         self._out.write(json.dumps({"event": event, "at": at, **values}) + "\n")
@@ -89,10 +98,12 @@ class LiveProgress:
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8, transient=False)
 
     def __enter__(self) -> "LiveProgress":
-        self._live.start()
         return self
 
     def __exit__(self, *reason: object) -> None:
+        self.end()
+
+    def end(self) -> None:
         self._last = ""
         self._live.stop()
 
@@ -101,18 +112,20 @@ class LiveProgress:
         if any(state == "running" for state, _, _ in self._phases.values()):
             self._last = told
         else:  # it is no remark about a phase but the matter itself, and stays
-            self._console.print(Text(told))
+            self._console.print(Text(told), soft_wrap=True)
 
     @contextlib.contextmanager
     def phase(self, title: str) -> Iterator[None]:
         began = time.monotonic()
         self._phases[title] = ("running", began, 0.0)
+        self._live.start()  # with the first phase: an empty list would be an empty line
         try:
             yield
         except BaseException:
             self._phases[title] = ("failed", began, time.monotonic())
             raise
         self._phases[title] = ("done", began, time.monotonic())
+        self._last = ""
 
     def _render(self) -> Text:
         """Called by rich's thread; phases may begin meanwhile."""
@@ -123,8 +136,7 @@ class LiveProgress:
             lines.append(Text.assemble((f" {mark} ", style), f"{title:<28}{seconds:6.1f} s"))
         if self._last:
             last = Text(f"   {self._last}", style="dim")
-            last.truncate(
-                max(self._console.width - 1, 1), overflow="ellipsis"
-            )  # a second line would make the list jump
+            # A second row would make the list jump.
+            last.truncate(max(self._console.width - 1, 1), overflow="ellipsis")
             lines.append(last)
         return Text("\n").join(lines)
