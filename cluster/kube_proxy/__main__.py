@@ -16,7 +16,7 @@ from cluster.client.rest import ApiClient
 from cluster.client.systemd import notify_stopping
 from cluster.kube_proxy.nftables import NftablesError, open_nftables, remove_table
 from cluster.kube_proxy.pod_network.cni_configuration import missing_plugins
-from cluster.kube_proxy.pod_network.links import PodNetworkError, remove_device
+from cluster.kube_proxy.pod_network.links import PodNetworkError, remove_all
 from cluster.kube_proxy.pod_network.plan import Mode
 from cluster.kube_proxy.rules import ProxySettings
 from cluster.kube_proxy.service import KubeProxySettings, serve_proxy
@@ -52,7 +52,7 @@ def parse_flags(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--api-virtual-address-interface", default="host0")
     parser.add_argument("--api-local-server", default=f"https://127.0.0.1:{contract.APISERVER_PORT}")
     parser.add_argument("--libnftables", default="", help="path of libnftables.so.1; searched for when empty")
-    parser.add_argument("--cleanup", action="store_true", help="remove our table and the VXLAN device, then end")
+    parser.add_argument("--cleanup", action="store_true", help="remove our table, device and routes, then end")
     parser.add_argument("--v", "-v", type=int, default=0)
     return parser.parse_args(argv)
 
@@ -126,7 +126,7 @@ def main() -> int:
     try:
         if flags.cleanup:
             remove_table(open_nftables(flags.libnftables))
-            remove_device()
+            remove_all()
             return 0
         if not flags.kubeconfig:
             log.error("--kubeconfig is missing: it says where the apiservers are and who we are.")

@@ -260,6 +260,30 @@ def test_external_addresses_lead_to_the_service(lab: Lab) -> None:
     assert ask_tcp(lab.node, "198.51.100.7", 80)[0] == "two"
 
 
+def test_a_balancers_address_admits_only_its_source_ranges(lab: Lab) -> None:
+    spec = lab.api.service("fenced", type="LoadBalancer", loadBalancerSourceRanges=["203.0.113.0/24"])
+    path = "/api/v1/namespaces/default/services/fenced"
+    status = {"status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.8"}]}}}
+    lab.api.call("PATCH", f"{path}/status", status, "application/merge-patch+json")
+    lab.api.endpoints("fenced", PODS["one"])
+    eventually(served(lab.pods["two"], spec["clusterIP"], 80), "the Service answers")
+    assert silent(lab.outside, "198.51.100.8", 80)
+    admitted = {"spec": {"loadBalancerSourceRanges": ["192.0.2.9/32"]}}
+    lab.api.call("PATCH", path, admitted, "application/merge-patch+json")
+    eventually(served(lab.outside, "198.51.100.8", 80), "the client is admitted")
+
+
+def test_an_internal_local_policy_keeps_to_this_node(lab: Lab) -> None:
+    address = lab.api.service("near", internalTrafficPolicy="Local")["clusterIP"]
+    here = {"addresses": [PODS["one"]], "nodeName": "n1", "conditions": {"ready": True}}
+    there = {"addresses": [REMOTE], "nodeName": "n2", "conditions": {"ready": True}}
+    lab.api.endpoints("near", here, there)
+    eventually(served(lab.pods["two"], address, 80), "the Service answers")
+    assert {ask_tcp(lab.pods["two"], address, 80)[0] for _ in range(20)} == {"one"}
+    lab.api.endpoints("near", there)
+    eventually(lambda: silent(lab.pods["two"], address, 80), "nothing is here any more")
+
+
 def test_host_ports_lead_to_the_pod_and_keep_the_client(lab: Lab) -> None:
     lab.api.call("POST", "/api/v1/namespaces/default/serviceaccounts", _account())
     body = {

@@ -115,6 +115,12 @@ def remove_device() -> None:
         _run(["ip", "link", "del", DEVICE])
 
 
+def remove_all() -> None:
+    """Everything of ours, whatever the mode was."""
+    remove_device()
+    _run(["ip", "-4", "route", "flush", "proto", str(ROUTE_PROTOCOL)])
+
+
 def observe(mode: Mode) -> Observed:
     """What of ours is on this host."""
     rows = _json(["ip", "-j", "-4", "route", "show", "proto", str(ROUTE_PROTOCOL)])
