@@ -24,7 +24,7 @@ from cluster.kubelet.node_context import NodeContext
 from cluster.kubelet.pod_network import hosts_file
 from cluster.kubelet.pod_plan import Observation, Start
 from cluster.kubelet.pods import ContainerKind, log_directory, uid_of, uses_host_network
-from cluster.kubelet.runtime import ContainerSpec, Mount, RuntimeFault, SandboxSpec
+from cluster.kubelet.runtime import ContainerSpec, ContainerState, Mount, RuntimeFault, SandboxSpec
 from cluster.kubelet.volumes import Volume, VolumeFault, container_mounts
 from cluster.machinery.objects import Object
 
@@ -116,11 +116,16 @@ class ContainerStart:
             await runtime.start_container(container_id)
         except RuntimeFault as fault:
             self._event(start, "Warning", "Failed", f"Error: {fault.message}")
-            raise StartFailed("RunContainerError", fault.message) from fault
+            raise StartFailed("RunContainerError", fault.message, await self._retry_after(container_id)) from fault
         self._event(start, "Normal", "Started", f"Started container {start.container.name}")
         hook = (start.container.spec.get("lifecycle") or {}).get("postStart")
         if hook:
             await self._post_start(start, hook, container_id)
+
+    async def _retry_after(self, container_id: str) -> float | None:
+        """A runtime that notes the failed start as an end leaves it to the crash back-off."""
+        run = await self.node.runtime.container_status(container_id)
+        return None if run is not None and run.state is ContainerState.EXITED else RETRY_SECONDS
 
     async def _post_start(self, start: Start, hook: Object, container_id: str) -> None:
         ip = self.ground.ips[0] if self.ground.ips else "127.0.0.1"

@@ -77,6 +77,13 @@ class PodProbes:
         self._failed.clear()
 
     async def _probe(self, item: PodContainer, run: Container, ip: str) -> None:
+        try:
+            await self._probe_in_turn(item, run, ip)
+        except* Exception as unforeseen:
+            # Nobody awaits this task: without a word the container would stay unprobed and nobody knew why.
+            log.exception("container %s is not probed any more", item.name, exc_info=unforeseen)
+
+    async def _probe_in_turn(self, item: PodContainer, run: Container, ip: str) -> None:
         spec = item.spec
         if spec.get("startupProbe") and run.id not in self._started:
             if not await self._wait_started(item, run, ip):

@@ -171,6 +171,8 @@ async def test_restarts_wait_longer_each_time(node: NodeUnderTest) -> None:
     assert await node.log("crash", query="previous=true") == "run\n"
     pod = await node.until("nothing", lambda p: statuses(p) and statuses(p)[0]["restartCount"] >= 1)
     assert "/no/such/program" in str(statuses(pod)[0])
+    pod = await node.until("nothing", waits_for("CrashLoopBackOff"))
+    assert statuses(pod)[0]["lastState"]["terminated"]["reason"] == "StartError"
 
 
 async def test_images_are_taken_as_the_policy_says(node: NodeUnderTest) -> None:
