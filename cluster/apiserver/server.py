@@ -127,7 +127,12 @@ class ApiServer:
                 pods = self._registry.kind(PODS)
                 return await pod_writes.bind(self._verbs, Call(request, found, user, pods))
             special = await self._reviews.serve(request, found, user)
-            return special if special is not None else responses.page_not_found()
+            if special is not None:
+                return special
+            # Perhaps another apiserver serves it since a moment ago, and its definition is still on the way to us.
+            kind = await self._registry.find_current(found.group, found.version, found.resource)
+            if kind is None:
+                return responses.page_not_found()
         if found.namespace and not kind.resource.namespaced:
             if found.resource != "namespaces":
                 return responses.page_not_found()

@@ -66,6 +66,11 @@ class Registry:
     def find(self, group: str, version: str, plural: str) -> Kind | None:
         return self._kinds.get((group, version, plural))
 
+    async def find_current(self, group: str, version: str, plural: str) -> Kind | None:
+        """The same, once all that was written before this call has been seen."""
+        await self._cache.catch_up()
+        return self.find(group, version, plural)
+
     def kind(self, resource: Resource) -> Kind:
         return self._kinds[resource.group, resource.version, resource.plural]
 
