@@ -29,7 +29,10 @@ def host() -> Iterator[ContainerdHost]:
 
 async def nothing_left(node: NodeUnderTest, uid: str) -> None:
     async with asyncio.timeout(10):
-        while await node.kubelet.runtime.list_sandboxes(uid) or await asyncio.to_thread(_directories, node, uid):  # noqa: ASYNC110
+        while True:
+            directories = await asyncio.to_thread(_directories, node, uid)
+            if not directories and not await node.kubelet.runtime.list_sandboxes(uid):
+                break
             await asyncio.sleep(0.1)
     assert not await node.kubelet.runtime.list_containers(uid)
 
