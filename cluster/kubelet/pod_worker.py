@@ -58,6 +58,7 @@ class PodWorker:
         self._backoff = BackOff(longest=node.settings.max_restart_wait)
         self._waiting: dict[str, Waiting] = {}
         self._faults = 0
+        self._files_changed = False
         self._retry_at: dict[str, float] = {}
         self.probes = PodProbes(node.handlers, self.wake, self._record)
         if verdict is not None or is_being_deleted(pod) or is_terminal(pod):
@@ -79,6 +80,7 @@ class PodWorker:
         if is_being_deleted(pod):
             self._end(grace_period(pod))
         if _matters(before, pod):
+            self._files_changed = self._files_changed or _shown_in_files(before) != _shown_in_files(pod)
             self.wake()
 
     def remove(self) -> None:
@@ -198,6 +200,9 @@ class PodWorker:
             return 0.0
         self._note_waiting(plan)
         self._report()
+        if self._files_changed:
+            await self.refresh_volumes()
+            self._files_changed = False
         changed = await self._act(plan)
         if changed:
             await self._observe()
@@ -357,6 +362,11 @@ class PodWorker:
             await confirm_deletion(self.node, self.pod, self.last_status)
         self.done = True
         return None
+
+
+def _shown_in_files(pod: Object) -> tuple[object, object]:
+    """What downward API volumes may show and what may change while the pod runs."""
+    return pod["metadata"].get("labels"), pod["metadata"].get("annotations")
 
 
 def _matters(before: Object, after: Object) -> bool:

@@ -126,6 +126,25 @@ async def test_a_missing_volume_source_is_waited_for(node: NodeUnderTest) -> Non
     assert await node.log("mounts") == "here\n"
 
 
+async def test_a_changed_label_is_soon_in_the_file(node: NodeUnderTest) -> None:
+    await node.create(
+        "told",
+        """
+        volumes:
+        - {name: v, downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}
+        containers: [{name: main, command: [sleep, "1000"], volumeMounts: [{name: v, mountPath: /v}]}]
+        """,
+        labels={"app": "one"},
+    )
+    await node.until("told", is_running)
+    assert await node.run("told", ["cat", "/v/labels"]) == (0, 'app="one"')
+    patch = {"metadata": {"labels": {"app": "two"}}}
+    await node.client.patch(resources.PODS, "told", patch, namespace=node.namespace)
+    async with asyncio.timeout(5):
+        while await node.run("told", ["cat", "/v/labels"]) != (0, 'app="two"'):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
 async def test_last_words_come_from_the_file_or_else_from_the_log(node: NodeUnderTest) -> None:
     await node.create(
         "words",

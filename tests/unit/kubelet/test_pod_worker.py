@@ -32,10 +32,8 @@ async def test_an_unforeseen_error_is_told_and_tried_again_later(
         raise TypeError("nobody thought of this")
 
     monkeypatch.setattr(PodWorker, "_pass", fail)
-    waits = []
     tried = worker(tmp_path)
-    for _ in range(6):
-        waits.append(await tried._turn())
+    waits = [await tried._turn() for _ in range(6)]
     assert waits == [FAULT_SECONDS, 4.0, 8.0, 16.0, LONGEST_FAULT_SECONDS, LONGEST_FAULT_SECONDS]
     assert "nobody thought of this" in caplog.text
 
