@@ -183,7 +183,8 @@ class Answer:
     """
 
     __slots__ = (
-        "_heads", "_heads_opt", "_sections", "_turn", "bodies", "leads_outside", "longest", "question_name", "rcode",
+        "_authoritative", "_heads", "_heads_opt", "_sections", "_shortened", "_turn",
+        "bodies", "leads_outside", "longest", "question_name", "rcode",
     )  # fmt: skip
 
     def __init__(
@@ -202,6 +203,9 @@ class Answer:
         self.question_name = question_name
         self.rcode = rcode
         self._sections = (tuple(answers), tuple(authority), tuple(extra))
+        self._authoritative = authoritative
+        self._shortened: dict[int, Answer] = {}
+        """Room in bytes -> the answer with what fits: to find it takes as long as a thousand splices."""
         flags = 0x84 if authoritative else 0x80
         counts = (len(answers), len(authority), len(extra))
         self._heads = _heads(flags, rcode, counts)
@@ -229,8 +233,19 @@ class Answer:
 
     def truncated(self, query: Query) -> bytes:
         """What fits into a UDP packet, with TC set: some resolvers (musl) never ask again over TCP."""
+        # Few sizes, so that few shortened answers have to be kept, whatever sizes clients think of.
+        payload = query.payload if query.payload >= MAX_UDP_EDNS else query.payload & ~127
+        room = payload - HEADER - len(query.question) - len(query.opt)
+        short = self._shortened.get(room)
+        if short is None:
+            short = self._shortened[room] = self._shorten(room)
+        message = bytearray(short.message(query.identity, query_flags(query), query.question, query.opt))
+        message[2] |= 0x02
+        return bytes(message)
+
+    def _shorten(self, room: int) -> "Answer":
+        """The same with as many records as have `room` bytes behind the question."""
         answers, authority, _ = self._sections
-        room = query.payload - HEADER - len(query.question) - len(query.opt)
         kept: list[Record] = []
         for record in answers:
             if len(encode_records(self.question_name, [*kept, record])) > room:
@@ -239,10 +254,7 @@ class Answer:
         rest = list(authority) if not answers else []
         if len(encode_records(self.question_name, kept + rest)) > room:
             rest = []
-        short = Answer(self.question_name, self.rcode, kept, rest)
-        message = bytearray(short.message(query.identity, query_flags(query), query.question, query.opt))
-        message[2] |= 0x02
-        return bytes(message)
+        return Answer(self.question_name, self.rcode, kept, rest, authoritative=self._authoritative)
 
 
 def query_flags(query: Query) -> int:

@@ -106,6 +106,9 @@ class Zone:
 
         An answer ending in a CNAME out of the cluster is left as it is: the server resolves the rest.
         """
+        known = self._compiled.get(key)
+        if known is not None:
+            return known  # one that the server could not splice: a long one, or one that leads outside
         zone = self.authority_for(name)
         if zone is None:
             # An endpoint outside the pod network: its reverse name is known here though the network is not ours.
