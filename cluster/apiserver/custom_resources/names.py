@@ -59,7 +59,8 @@ def _accept(definition: Object, others: Iterable[Object]) -> tuple[Object, tuple
     resources: set[str] = set()
     kinds: set[str] = set()
     for other in others:
-        if other["spec"]["group"] != spec["group"] or other["metadata"]["uid"] == definition["metadata"].get("uid"):
+        group, uid = (other.get("spec") or {}).get("group"), other["metadata"].get("uid")
+        if group != spec["group"] or uid == definition["metadata"].get("uid"):
             continue
         taken = (other.get("status") or {}).get("acceptedNames") or {}
         resources |= {taken.get("plural") or "", taken.get("singular") or "", *(taken.get("shortNames") or ())}

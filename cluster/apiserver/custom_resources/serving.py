@@ -170,6 +170,9 @@ class CustomResources:
                 except (ApiError, EtcdError, TimeoutError) as fault:
                     log.warning("CustomResourceDefinition %s: %s", definition["metadata"]["name"], fault)
                     pause = pause or _RETRY_SECONDS
+                except Exception:
+                    # Written past our validation, straight into the store: it must not end the server for all others.
+                    log.exception("CustomResourceDefinition %s cannot be handled", definition["metadata"]["name"])
             try:
                 async with asyncio.timeout(pause):
                     await self._work.wait()

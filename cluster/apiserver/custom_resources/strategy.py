@@ -45,7 +45,8 @@ class DefinitionStrategy(Strategy):
         if FINALIZER not in finalizers:
             metadata["finalizers"] = [*finalizers, FINALIZER]
         # Marking counts as a change of other kinds; here upstream does it past the counting.
-        metadata["generation"] -= 1
+        if metadata.get("generation"):
+            metadata["generation"] -= 1
         text = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
         now = format_time(datetime.now(UTC))
         obj.setdefault("status", {})
