@@ -35,7 +35,7 @@ async def assign(writer: Writer, kind: Kind, namespace: str, name: str, binding:
     """Raises Conflict when the Pod is assigned, gated or being deleted; Invalid for a target that is no node."""
     target = binding.get("target") or {}
     node = target.get("name") or ""
-    metadata = binding.get("metadata") or {}
+    metadata = binding.setdefault("metadata", {})
     if not node:
         raise invalid("", "Binding", name, [("FieldValueRequired", "Required value", "target.name")])
     if target.get("kind") not in (None, "", "Node"):

@@ -138,6 +138,7 @@ class Traffic:
     ended: int = 0
     """How often the watch had to be opened again."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _enough: bool = False
 
     async def begin(self) -> None:
         async with self.session.get(CONFIG_MAPS) as answer:
@@ -145,7 +146,7 @@ class Traffic:
         self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._watch(int(version)))]
 
     async def _write(self) -> None:
-        while True:
+        while not self._enough:
             self.attempted += 1
             name = f"n{self.attempted}"
             body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
@@ -176,13 +177,15 @@ class Traffic:
         return next(at for at in self.seen_at if at > since) - since
 
     async def end_and_check(self) -> None:
-        self._tasks[0].cancel()
-        async with asyncio.timeout(10):
-            while not self.acknowledged <= set(self.seen):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        self._enough = True
+        await self._tasks[0]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                while not self.acknowledged <= set(self.seen):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
         self._tasks[1].cancel()
-        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
-            assert isinstance(outcome, asyncio.CancelledError), outcome
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._tasks[1]
         assert self.revisions == sorted(set(self.revisions)), "events came twice or out of order"
         assert len(self.seen) == len(set(self.seen)), "events came twice"
         async with self.session.get(CONFIG_MAPS) as answer:
@@ -196,20 +199,19 @@ async def test_each_member_in_turn_can_die_and_come_back_under_writes_and_a_watc
         traffic = Traffic(session)
         await traffic.begin()
         await traffic.until_news(time.monotonic(), 5)
-        pauses = []
         for member in etcd.members:
             await asyncio.sleep(0.5)
+            led = await etcd.leader(session) is member
             await member.kill()
-            pauses.append(await traffic.until_news(time.monotonic(), 15))
+            pause = await traffic.until_news(time.monotonic(), 15)
+            # Without a leader the others elect one after one to two seconds; what it had taken on is sent again.
+            assert pause < (6.0 if led else 1.5)
             await asyncio.sleep(1)
             await member.start()
             await etcd.leader(session)
             await asyncio.sleep(1)
         await traffic.end_and_check()
         assert traffic.ended == 0, "the client's watch had to begin again"
-        # One of the three was the leader: the others elect a new one after one to two seconds.
-        assert sorted(pauses)[1] < 1.0, pauses
-        assert max(pauses) < 5.0, pauses
 
 
 async def test_a_leader_that_hangs_is_left_for_the_others(etcd: Etcd, tmp_path: Path) -> None:
@@ -241,6 +243,36 @@ async def test_an_open_watch_survives_compaction(etcd: Etcd, tmp_path: Path) -> 
             await server.etcd.compact(await server.etcd.current_revision())
         await traffic.end_and_check()
         assert traffic.ended == 0
+
+
+async def test_a_new_client_certificate_for_etcd_costs_no_request(etcd: Etcd, tmp_path: Path) -> None:
+    async with serving(server_options(etcd.urls, tmp_path)) as server, client(server) as session:
+        traffic = Traffic(session)
+        await traffic.begin()
+        for _ in range(5):
+            await traffic.until_news(time.monotonic(), 5)
+            await server.etcd.use_new_certificate()
+        await traffic.end_and_check()
+        assert traffic.attempted == len(traffic.acknowledged)
+        assert traffic.ended == 0
+
+
+async def test_a_server_with_many_watches_and_idle_connections_stops_soon(etcd: Etcd, tmp_path: Path) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        running = serving(server_options(etcd.urls, tmp_path))
+        server = await running.__aenter__()
+        session = await stack.enter_async_context(client(server))
+        path, patience = f"{CONFIG_MAPS}?watch=1&timeoutSeconds=300", aiohttp.ClientTimeout(total=None)
+        watches = [await stack.enter_async_context(session.get(path, timeout=patience)) for _ in range(50)]
+        others = [await stack.enter_async_context(client(server)) for _ in range(10)]
+        for other in others:
+            async with other.get("/version") as answer:
+                await answer.read()
+        began = time.monotonic()
+        await running.__aexit__(None, None, None)
+        assert time.monotonic() - began < 2.0
+        for watch in watches:
+            await watch.read()  # each ends as a whole answer does, not by a broken connection
 
 
 async def test_three_servers_may_start_at_once_and_a_dead_one_leaves_the_endpoints(etcd: Etcd, tmp_path: Path) -> None:
