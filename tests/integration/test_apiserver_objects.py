@@ -161,3 +161,29 @@ async def test_objects_and_refusals_can_be_had_as_yaml(api: "Api") -> None:
     status, text = await api.call("GET", f"{base}/configmaps/b", Accept="application/yaml")
     assert (status, yaml.safe_load(text)["reason"]) == (404, "NotFound")
     assert (await api.call("GET", f"{base}/configmaps?watch=1", Accept="application/yaml"))[0] == 406
+
+
+async def test_a_refused_or_raced_update_of_a_service_keeps_no_address(api: "Api") -> None:
+    base = await api.namespace("t-undo")
+    spec = {"type": "ExternalName", "externalName": "a.example.com", "ports": [{"port": 80}]}
+    made = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec}
+    assert (await api.call("POST", f"{base}/services", made))[0] == 201
+    change = {"spec": {"type": "ClusterIP", "externalName": None}}
+    paths = [f"{base}/services/s?dryRun=All", *[f"{base}/services/s"] * 8]
+    labelled = [{**change, "metadata": {"labels": {"n": str(number)}}} for number in range(len(paths))]
+    answers = await asyncio.gather(
+        *(api.call("PATCH", path, patch, MERGE) for path, patch in zip(paths, labelled, strict=True))
+    )
+    assert {status for status, _ in answers} == {200}
+    _, service = await api.call("GET", f"{base}/services/s")
+    _, taken = await api.call("GET", "/apis/networking.k8s.io/v1/ipaddresses")
+    ours = [a["metadata"]["name"] for a in taken["items"] if a["spec"]["parentRef"]["namespace"] == "t-undo"]
+    assert ours == [service["spec"]["clusterIP"]]
+
+
+async def test_a_service_cannot_ask_for_two_families_of_addresses(api: "Api") -> None:
+    base = await api.namespace("t-stack")
+    spec = {"ipFamilyPolicy": "RequireDualStack", "ports": [{"port": 80}]}
+    made = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec}
+    status, refusal = await api.call("POST", f"{base}/services", made)
+    assert (status, refusal["details"]["causes"][0]["field"]) == (422, "spec.ipFamilyPolicy")

@@ -155,11 +155,13 @@ class ServiceStrategy(Strategy):
         if subresource:
             return
         if self.allocator is not None:
-            _require_single_stack(new, self.allocator.network.version)
+            require_single_stack(new, self.allocator.network.version)
         # After the client's fields are recorded as its own: those that the type drops stay recorded.
         _drop_for_type(new["spec"], old.get("spec") or {})
 
     async def begin_create(self, obj: Object, *, dry_run: bool) -> Undo | None:
+        if self.allocator is not None:
+            require_single_stack(obj, self.allocator.network.version)
         return await self._allocate(obj, {}, dry_run=dry_run)
 
     async def begin_update(self, new: Object, old: Object, *, dry_run: bool) -> Undo | None:
@@ -236,10 +238,11 @@ class ServiceStrategy(Strategy):
             await self.allocator.free_port(number)
 
 
-def _require_single_stack(service: Object, version: int) -> None:
-    """A Service with an address cannot be of two families: the service network has one. Raises Invalid."""
-    spec, causes = service["spec"], []
-    if not needs_address(spec):
+def require_single_stack(service: Object, version: int) -> None:
+    """The service network has one family; only who has neither address nor Pods may name two. Raises Invalid."""
+    spec = service.get("spec") or {}
+    causes: list[tuple[str, str, str]] = []
+    if not needs_address(spec) and (spec.get("type") == "ExternalName" or not spec.get("selector")):
         return
     if spec.get("ipFamilyPolicy") == "RequireDualStack":
         why = 'Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services'
