@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from cluster.client.metrics import Counter, Gauge, Histogram
 from cluster.kube_proxy.conntrack import Stale, forget_flows
 from cluster.kube_proxy.nftables import Nftables, NftablesError, table_exists
-from cluster.kube_proxy.rules import ProxySettings, compile_host_ports, compile_service
+from cluster.kube_proxy.rules import ProxySettings, ServiceRules, compile_host_ports, compile_service
 from cluster.kube_proxy.services import Backend, Frontend, NodeContext, ProxiedService, read_service
 from cluster.kube_proxy.table import ProxyTable
 from cluster.machinery.objects import Key, Object
@@ -58,6 +58,7 @@ class ServiceProxy:
         self._table = ProxyTable(settings)
         self._changed: set[Key] = set()
         self._wake = asyncio.Event()
+        self._host_ports = ServiceRules()
         self.proxied: dict[Key, ProxiedService] = {}
         self.on_health_ports: Callable[[], None] = lambda: None
         self.last_success = 0.0
@@ -126,8 +127,9 @@ class ServiceProxy:
 
     def _recompile(self, key: Key) -> list[Stale]:
         if key == HOST_PORTS:
-            self._table.put(key, compile_host_ports(self._pods()))
-            return []
+            before, self._host_ports = self._host_ports, compile_host_ports(self._pods())
+            self._table.put(key, self._host_ports)
+            return stale_host_flows(before, self._host_ports, self._settings.node_port_addresses)
         old = self.proxied.pop(key, None)
         service = self._service_of(key)
         new = None if service is None else read_service(service, self._slices_of(key), self.node)
@@ -148,6 +150,25 @@ def stale_flows(old: ProxiedService | None, new: ProxiedService | None) -> list[
             stale.append(Stale(*where, after.get(where, frozenset())))
     stale += [Stale(*where, b) for where, b in after.items() if b and not before.get(where)]
     return stale
+
+
+def stale_host_flows(before: ServiceRules, after: ServiceRules, node_networks: Iterable[str]) -> list[Stale]:
+    """The same for host ports. `node_networks`: those of one address are the node's own."""
+    own = [network.removesuffix("/32") for network in node_networks if network.endswith("/32")]
+    old, new = _udp_host_ports(before, own), _udp_host_ports(after, own)
+    return [Stale(*where, new.get(where, frozenset())) for where in {**old, **new} if old.get(where) != new.get(where)]
+
+
+def _udp_host_ports(rules: ServiceRules, own: Iterable[str]) -> dict[tuple[str, int], frozenset[Backend]]:
+    found = {}
+    for name in ("host-ports", "host-ports-by-ip"):
+        for what, value in rules.elements.get(name, {}).items():
+            *address, protocol, port = what.split(" . ")
+            backend, _, number = value.partition(" . ")
+            if protocol == "udp":
+                for each in address or own:
+                    found[each, int(port)] = frozenset({Backend(backend, int(number))})
+    return found
 
 
 def _udp(service: ProxiedService | None) -> dict[tuple[str, int], frozenset[Backend]]:

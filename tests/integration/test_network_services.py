@@ -304,10 +304,14 @@ def test_host_ports_lead_to_the_pod_and_keep_the_client(lab: Lab) -> None:
             ],
         },
     }
-    lab.api.call("POST", "/api/v1/namespaces/default/pods", body)
-    status = {"status": {"phase": "Running", "podIP": PODS["three"], "podIPs": [{"ip": PODS["three"]}]}}
     path = "/api/v1/namespaces/default/pods/exposed"
-    lab.api.call("PATCH", f"{path}/status", status, "application/merge-patch+json")
+
+    def create(address: str) -> None:
+        lab.api.call("POST", "/api/v1/namespaces/default/pods", body)
+        status = {"status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}}
+        lab.api.call("PATCH", f"{path}/status", status, "application/merge-patch+json")
+
+    create(PODS["three"])
     eventually(served(lab.outside, NODE, 8888), "the host port answers")
     assert ask_tcp(lab.outside, NODE, 8888) == ("three", "192.0.2.9")
     assert ask_udp(lab.outside, NODE, 8888) == ("three", "192.0.2.9")
@@ -315,6 +319,20 @@ def test_host_ports_lead_to_the_pod_and_keep_the_client(lab: Lab) -> None:
     assert ask_tcp(lab.pods["three"], NODE, 8888)[0] == "three"
     lab.api.call("DELETE", path, {"gracePeriodSeconds": 0})
     eventually(lambda: refused(lab.outside, NODE, 8888), "the host port is closed")
+    with lab.outside.socket(socket.SOCK_DGRAM) as client:
+
+        def answered(by: str) -> bool:
+            with contextlib.suppress(OSError):
+                return ask_udp(lab.outside, NODE, 8888, client=client, timeout=0.3)[0] == by
+            return False
+
+        assert not answered("three")
+        create(PODS["three"])
+        eventually(lambda: answered("three"), "a client that was early is served")
+        lab.api.call("DELETE", path, {"gracePeriodSeconds": 0})
+        create(PODS["one"])
+        eventually(lambda: answered("one"), "the same client follows the port to another pod")
+    lab.api.call("DELETE", path, {"gracePeriodSeconds": 0})
 
 
 def _account() -> dict[str, Any]:
