@@ -1,4 +1,4 @@
-"""`federate …`: the federation operator's commands. This release has the entry point and its version, no commands yet."""
+"""`federate …`: the federation operator's entry point. This release has no commands of it yet."""
 
 import click
 
