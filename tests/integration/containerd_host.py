@@ -8,12 +8,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.kubelet.mounts import mounts_below
 from tests.fakes.oci_images import busybox_image, pause_image
 
 NEEDED = ("containerd", "runc", "ctr", "busybox", "catatonit")
@@ -52,10 +54,24 @@ def running_containerd() -> Iterator[ContainerdHost]:
             _import(directory, archive)
         yield ContainerdHost(directory)
     finally:
+        # Shims outlive containerd: pods go while it can still end them.
+        command = [sys.executable, "-m", "tests.integration.remove_pods", f"unix://{directory}/c.sock"]
+        subprocess.run(command, cwd=Path(__file__).parents[2], check=False, capture_output=True, timeout=30)
         process.send_signal(signal.SIGTERM)
         process.wait(10)
         subprocess.run(["ip", "link", "delete", bridge], check=False, capture_output=True)
+        for mount_point in mounts_below(directory):
+            subprocess.run(["umount", mount_point], check=False, capture_output=True)
+        _remove_cgroups(directory / "kubelet" / "pods")
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_cgroups(pods: Path) -> None:
+    """Of the pods that a kubelet left here."""
+    for pod in pods.iterdir() if pods.exists() else ():
+        for group in sorted(Path("/sys/fs/cgroup").glob(f"**/kubepods/**/pod{pod.name}"), reverse=True):
+            with contextlib.suppress(OSError):
+                group.rmdir()
 
 
 def _configure(directory: Path, bridge: str) -> None:
