@@ -6,6 +6,7 @@ Where the operator's side keeps what it must remember: `$HANSE_HOME`, one folder
     clusters/NAME/pki/           CA keys and certificates, 0600 in a 0700 folder
     clusters/NAME/known_hosts    pinned host keys
     clusters/NAME/kubeconfig     the operator's way in
+    clusters/NAME/releases/      unpacked releases that local machines share
     clusters/NAME/journal        what was made on this machine
     clusters/NAME/lock           held by the one run that changes the cluster
 """
@@ -55,6 +56,7 @@ class ClusterHome:
         self.kubeconfig = self.path / "kubeconfig"
         self.journal = self.path / "journal"
         self.machines = self.path / "machines"
+        self.releases = self.path / "releases"
         self._record = self.path / "cluster.json"
 
     def read_record(self) -> ClusterRecord | None:

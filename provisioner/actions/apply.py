@@ -34,7 +34,7 @@ from provisioner.phases.join_nodes import (
     wait_nodes_ready,
 )
 from provisioner.phases.lay_down import expect_file_changes, lay_down, read_recorded, wanted_inputs
-from provisioner.phases.push_bundle import push_bundle
+from provisioner.phases.push_bundle import push_bundle, share_bundle
 from provisioner.phases.run import Run
 from provisioner.phases.start_control_plane import start_control_plane
 from provisioner.phases.start_etcd import start_etcd
@@ -130,6 +130,8 @@ async def _apply(run: Run, observed: Observed) -> None:
         # All addresses are known from the description, so certificates need no machine.
         tasks.create_task(_issue(run))
         tasks.create_task(_create_machines(run, observed))
+        if needing_release(run.spec, observed):
+            tasks.create_task(share_bundle(run))
     async with locked_hosts(run):
         with run.progress.phase("Check the hosts"):
             await gather_facts(run, [h for h in run.spec.hosts if h.name not in run.facts])

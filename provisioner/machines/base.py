@@ -7,6 +7,7 @@ Called by        provisioner.phases.create_machines, actions.reset.
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from inventory.model import HostSpec
@@ -26,6 +27,10 @@ class MachineProvider(Protocol):
 
     def observe(self, hosts: Sequence[HostSpec]) -> dict[str, MachineState]:
         """Host name -> state. Changes nothing; may block for milliseconds."""
+
+    @property
+    def shared_releases(self) -> Path | None:
+        """A folder here that its machines see as their releases, read-only; None when releases have to be sent."""
 
     async def create(self, hosts: Sequence[HostSpec], report: Report) -> None:
         """Make what is absent and start what is stopped. Raises ProvisionError or HostUnfitError."""

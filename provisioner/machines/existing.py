@@ -1,6 +1,7 @@
 """Machines that exist already (`--provider static`): nothing to make, nothing to remove."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from inventory.model import HostSpec
 from provisioner.machines.base import MachineState, Report
@@ -11,6 +12,10 @@ class ExistingMachines:
 
     def observe(self, hosts: Sequence[HostSpec]) -> dict[str, MachineState]:
         return {host.name: MachineState.RUNNING for host in hosts}
+
+    @property
+    def shared_releases(self) -> Path | None:
+        return None
 
     async def create(self, hosts: Sequence[HostSpec], report: Report) -> None:
         """They are there."""

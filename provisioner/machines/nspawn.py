@@ -22,6 +22,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from cluster import settings
 from inventory.model import HostSpec
 from provisioner.errors import HostUnfitError
 from provisioner.journal import Journal
@@ -66,11 +67,13 @@ LinkLocalAddressing=no
 class NspawnMachines:
     """The local machines of one cluster."""
 
-    def __init__(self, home: ClusterHome, subnet: str) -> None:
+    def __init__(self, home: ClusterHome, subnet: str, *, share_releases: bool = True) -> None:
+        """Without `share_releases` the machines are as bare as anybody's hosts."""
         self._home = home
         self._journal = Journal(home.journal)
         # Two $HANSE_HOMEs may each have a cluster "dev" on this machine.
         tag = hashlib.sha256(str(home.path).encode()).hexdigest()[:5]
+        self._releases = home.releases if share_releases else None
         self._prefix = int(subnet.rpartition("/")[2]) if subnet else 24
         self._network = LocalNetwork(
             f"{BRIDGE_PREFIX}{home.name[:4]}{tag}", f"hanse_{home.name}_{tag}".replace("-", "_"), subnet
@@ -90,6 +93,11 @@ class NspawnMachines:
         running = self._network.exists() and nspawn_process.is_running(self.machine_name(host), folder / "root")
         return MachineState.RUNNING if running else MachineState.STOPPED
 
+    @property
+    def shared_releases(self) -> Path | None:
+        """Unpacked once for all machines: it saves time, memory and a copy for each."""
+        return self._releases
+
     async def create(self, hosts: Sequence[HostSpec], report: Report) -> None:
         require_programs()
         base = await asyncio.to_thread(ensure_base_image, self._home.cache, report)
@@ -105,6 +113,8 @@ class NspawnMachines:
     def _prepare(self) -> None:
         self._home.make()
         _require_real_filesystem(self._home.path)
+        if self._releases:
+            self._releases.mkdir(exist_ok=True)
         with _machine_wide_lock():
             self._network.ensure(self._journal)
         ensure_operator_key(self._home.ssh_key)
@@ -125,8 +135,17 @@ class NspawnMachines:
     def _start(self, host: str) -> None:
         folder = self._folder(host)
         binds = {folder / part: inside for part, inside in REAL_DIRECTORIES.items()}
+        read_only = {}
+        if self._releases and not self._has_own_releases(folder):
+            read_only[self._releases] = str(settings.RELEASES)
         name = self.machine_name(host)
-        nspawn_process.start_machine(name, host, folder / "root", self._network.bridge, binds, folder / "console.log")
+        console = folder / "console.log"
+        nspawn_process.start_machine(name, host, folder / "root", self._network.bridge, binds, read_only, console)
+
+    def _has_own_releases(self, folder: Path) -> bool:
+        """Whether releases were sent to the machine; the shared ones would hide them."""
+        own = folder / "upper" / settings.RELEASES.relative_to("/")
+        return own.is_dir() and any(own.iterdir())
 
     def start(self, host: str) -> None:
         """

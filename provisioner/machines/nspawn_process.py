@@ -21,7 +21,15 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _END_PATIENCE = 10.0  # seconds until a killed machine must be gone; the kernel tears namespaces down in well under one
 
 
-def start_machine(name: str, hostname: str, root: Path, bridge: str, binds: Mapping[Path, str], log: Path) -> None:
+def start_machine(
+    name: str,
+    hostname: str,
+    root: Path,
+    bridge: str,
+    binds: Mapping[Path, str],
+    read_only: Mapping[Path, str],
+    log: Path,
+) -> None:
     """
     Start a machine and return at once; it takes a second or two to answer.
 
@@ -31,6 +39,7 @@ def start_machine(name: str, hostname: str, root: Path, bridge: str, binds: Mapp
         root: Its mounted root.
         bridge: Where its network interface `host0` is connected.
         binds: Directory here -> path inside.
+        read_only: Likewise, closed to changes by the machine.
         log: Gets the console.
     """
     argv = [
@@ -49,6 +58,7 @@ def start_machine(name: str, hostname: str, root: Path, bridge: str, binds: Mapp
         "--system-call-filter=@known",
         "--bind=/dev/kmsg",
         *(f"--bind={here}:{inside}" for here, inside in binds.items()),
+        *(f"--bind-ro={here}:{inside}" for here, inside in read_only.items()),
     ]
     if has_cgroup_v1():
         # Nobody here delegates a scope, so each machine gets cgroups of its own: two in one would share units' groups.

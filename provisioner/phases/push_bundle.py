@@ -5,6 +5,8 @@ A host keeps /opt/hanse/releases/DIGEST; which one is current is Ansible's link.
 `.partial` that the next one replaces.
 """
 
+import asyncio
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from cluster import settings
 from inventory.model import HostSpec
 from provisioner.bundle.build import Bundle
 from provisioner.errors import HostUnfitError, ProvisionError
+from provisioner.machines.programs import run_program
 from provisioner.phase_runner import for_each
 from provisioner.phases.run import Run
 from provisioner.transports.base import Transport
@@ -29,12 +32,33 @@ if [ "$sum" != "$3" ]; then echo "sha256 is $sum, sent was $3" >&2; rm -rf "$2.p
 """
 
 
+async def share_bundle(run: Run) -> None:
+    """Unpack run.bundle where local machines see it; nothing for other hosts. May run while machines boot."""
+    bundle, folder = run.bundle, run.provider.shared_releases
+    assert bundle is not None  # noqa: S101 - the bundle is ensured before hosts are asked what they lack
+    if folder is not None and not (folder / bundle.digest).exists():
+        await asyncio.to_thread(_unpack, bundle, folder)
+
+
+def _unpack(bundle: Bundle, folder: Path) -> None:
+    partial = folder / f"{bundle.digest}.partial"
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    run_program(["tar", "--extract", "--zstd", f"--file={bundle.archive}", f"--directory={partial}"])
+    partial.rename(folder / bundle.digest)
+
+
 async def push_bundle(run: Run, hosts: Sequence[HostSpec]) -> None:
-    """Send run.bundle to the hosts, all at once."""
+    """Send run.bundle to the hosts that do not see it already, all at once."""
     bundle = run.bundle
     assert bundle is not None  # noqa: S101 - the bundle is ensured before hosts are asked what they lack
+    await share_bundle(run)
 
     async def one(host: HostSpec) -> None:
+        seen = await run.transport(host).run(["test", "-d", f"{settings.RELEASES}/{bundle.digest}"])
+        if seen.exit_code == 0:
+            return
         await send_bundle(run.transport(host), bundle)
         run.progress.line(f"has release {bundle.digest} ({bundle.size / 1e6:.0f} MB)", host.name)
 

@@ -8,8 +8,11 @@ on them.
 import asyncio
 import contextlib
 import dataclasses
+import os
 import pathlib
 import shutil
+import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -21,7 +24,7 @@ from provisioner.machines.local_network import choose_subnet
 from provisioner.machines.nspawn import NspawnMachines
 from provisioner.machines.nspawn_process import inits
 from provisioner.state import ClusterHome
-from tests.machines.conftest import Done, Operator, run, wait_for
+from tests.machines.conftest import BIN, Done, Operator, run, wait_for
 
 OTHER = "other"
 SNAPSHOT = r"""
@@ -69,13 +72,23 @@ class Hosts:
 def person(operator: Operator) -> Iterator[Operator]:
     """Another operator on this machine, who shares nothing with the story's but the cache."""
     home = operator.home.with_name(f"{operator.home.name}-trouble")
-    shutil.rmtree(home / "clusters", ignore_errors=True)
     home.mkdir(parents=True, exist_ok=True)
     (operator.home / "cache").mkdir(exist_ok=True)
     with contextlib.suppress(FileExistsError):
         (home / "cache").symlink_to(operator.home / "cache")
-    yield dataclasses.replace(operator, home=home)
+    other = dataclasses.replace(operator, home=home)
+    remove_remains(other)
+    yield other
+    remove_remains(other)
     shutil.rmtree(home)
+
+
+def remove_remains(person: Operator) -> None:
+    """Also of a run of these tests that was cut off."""
+    person.provision("destroy", OTHER, "--forget-unreachable")
+    plain = ClusterHome(person.home, "plain")
+    asyncio.run(NspawnMachines(plain, "10.89.255.0/24").destroy(print))  # the journal knows; no subnet is looked at
+    plain.remove()
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +96,7 @@ def hosts(person: Operator) -> Iterator[Hosts]:
     home = ClusterHome(person.home, "plain")
     subnet = choose_subnet(("10.96.0.0/16", "10.244.0.0/16"))
     spec = local_cluster("plain", 2, subnet, str(home.ssh_key))
-    machines = NspawnMachines(home, subnet)
+    machines = NspawnMachines(home, subnet, share_releases=False)
     try:
         asyncio.run(machines.create(spec.hosts, print))
         made = Hosts(spec, machines, home)
@@ -186,6 +199,22 @@ def bare(hosts: Hosts) -> list[list[str]]:
     return [sorted(set(hosts.sh(number, SNAPSHOT).splitlines())) for number in range(2)]
 
 
+def test_a_run_is_killed_while_the_bundle_is_sent(
+    person: Operator, hosts: Hosts, bare: list[list[str]], inventory: str
+) -> None:
+    """The next test goes on from what this one leaves."""
+    argv = [str(BIN / "provision"), "cluster", OTHER, "--inventory", inventory, "--accept-new-host-keys"]
+    environment = {**os.environ, **person.env}
+    with subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as cut:
+        assert cut.stderr is not None
+        assert any("Check the hosts (" in line for line in cut.stderr)
+        time.sleep(0.5)
+        cut.kill()
+
+    left = wait_for("the stream has ended there", lambda: hosts.sh(0, "ls /opt/hanse/releases"), 10)
+    assert left.endswith(".partial\n"), left
+
+
 def test_hosts_of_ones_own_become_a_cluster_once(
     person: Operator, hosts: Hosts, bare: list[list[str]], inventory: str
 ) -> None:
@@ -194,7 +223,7 @@ def test_hosts_of_ones_own_become_a_cluster_once(
     kubectl = [person.kubectl_binary, f"--kubeconfig={person.home}/clusters/{OTHER}/kubeconfig"]
     assert run([*kubectl, "get", "nodes"]).out.count(" Ready ") == 2
 
-    again = person.provision("cluster", OTHER)
+    again = person.provision("cluster", OTHER, "--provider", "static")
     assert (again.code, again.out) == (0, f"Nothing to do: cluster {OTHER} is as described.\n"), again.err
 
     # Something that lives on the hosts when the cluster is taken away.
@@ -213,12 +242,12 @@ def test_a_second_operator_is_told_while_the_first_changes_hosts(
     hosts.sh(1, f'nohup python3 -c "{holder}; time.sleep(60)" >/dev/null 2>&1 & echo $! > /run/holder; sleep 0.5')
     hosts.sh(1, "systemctl stop cluster-dns")
     try:
-        done = person.provision("cluster", OTHER)
+        done = person.provision("cluster", OTHER, "--provider", "static")
     finally:
         hosts.sh(1, "kill $(cat /run/holder); rm /run/holder")
     assert_told(done, 1, "plain-2: another operator changes this host", "eve@desk", "Wait until that run ends")
 
-    healed = person.provision("cluster", OTHER)
+    healed = person.provision("cluster", OTHER, "--provider", "static")
     assert healed.code == 0, healed.err
 
 
@@ -233,7 +262,7 @@ def test_destroy_cleans_the_living_and_names_the_dead(person: Operator, hosts: H
 
 
 def test_the_dead_host_is_cleaned_when_it_is_back(person: Operator, hosts: Hosts, bare: list[list[str]]) -> None:
-    refused = person.provision("cluster", OTHER)
+    refused = person.provision("cluster", OTHER, "--provider", "static")
     assert_told(refused, 1, f"cluster {OTHER} is half removed", f"provision destroy {OTHER}")
     hosts.machines.start("plain-1")
     hosts.await_boot(0)

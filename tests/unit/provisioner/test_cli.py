@@ -67,3 +67,21 @@ def test_static_hosts_need_an_inventory() -> None:
 
 def test_the_schema_is_json() -> None:
     assert json.loads(call("schema").stdout)["title"] == "Hanse inventory"
+
+
+def test_hosts_and_networks_that_clash_are_told_together_with_their_places(
+    tmp_path: pathlib.Path, home: pathlib.Path
+) -> None:
+    file = tmp_path / "hosts.yaml"
+    file.write_text(
+        "hosts:\n  - {name: a, address: 192.0.2.1}\n  - {name: a, address: 192.0.2.1}\n"
+        "network: {service_cidr: 10.96.0.0/12, pod_cidr: 10.100.0.0/16}\n"
+    )
+
+    result = call("cluster", "--inventory", str(file))
+
+    assert result.exit_code == 2
+    assert '3:6: hosts[1].name: "a" is already the name of hosts[0]' in result.stderr
+    assert '3:15: hosts[1].address: "192.0.2.1" is already the address of hosts[0]' in result.stderr
+    assert "4:39: network.pod_cidr: 10.100.0.0/16 overlaps service_cidr 10.96.0.0/12" in result.stderr
+    assert not home.exists()
