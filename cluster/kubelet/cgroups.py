@@ -96,7 +96,8 @@ class CgroupTree:
         if self.driver != "cgroupfs":
             return
         relative = self.parent_of(pod).lstrip("/")
-        bases = [self.mount] if self.version == 2 else [self.mount / c for c in self._controllers()]
+        # The runtime makes the pod's cgroup in hierarchies that we do not use too: unified, systemd, rdma …
+        bases = [self.mount] if self.version == 2 else sorted(d for d in self.mount.iterdir() if d.is_dir())
         for base in bases:
             remove_tree(base / relative)
 
