@@ -34,6 +34,10 @@ DATA = ("/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet")
 SHARED = ("/etc/cni/net.d", "/etc/cni", "/etc/containerd", "/etc/kubernetes", "/opt/containerd/bin",
           "/opt/containerd/lib", "/opt/containerd", "/var/lib/cni")  # fmt: skip
 """Removed when nothing of anybody else is in them."""
+FILES = (
+    "/etc/cni/net.d/10-hanse.conflist",
+    "/run/hanse-provision.lock",  # held until the connection ends, by whoever sent this
+)
 CGROUPS = "/sys/fs/cgroup"
 PATIENCE = 10.0  # seconds for killed processes to be gone
 
@@ -113,10 +117,9 @@ def remove_files() -> None:
                 shutil.rmtree(entry.path)
             else:
                 os.unlink(entry.path)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink("/etc/cni/net.d/10-hanse.conflist")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink("/run/hanse-provision.lock")  # held until the connection ends, by whoever sent this
+    for path in FILES:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
     for folder in (*DATA, *SHARED):
         with contextlib.suppress(OSError):  # somebody else's files, a mount, or not there
             os.rmdir(folder)
