@@ -9,7 +9,7 @@ import logging
 
 log = logging.getLogger(__name__)
 
-FIRST, INTERVAL = 5.0, 300.0
+FIRST, INTERVAL = 5.0, 60.0
 """Seconds after the start, and between two times."""
 
 
