@@ -45,7 +45,9 @@ def _unpack(bundle: Bundle, folder: Path) -> None:
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    run_program(["tar", "--extract", "--zstd", f"--file={bundle.archive}", f"--directory={partial}"])
+    argv = ["tar", "--extract", "--zstd", f"--file={bundle.archive}", f"--directory={partial}"]
+    # It ends with this process: one that outlived it would write into what the next run clears away.
+    run_program(["setpriv", "--pdeathsig", "KILL", *argv])
     partial.rename(folder / bundle.digest)
 
 
