@@ -78,7 +78,10 @@ async def test_a_log_that_is_being_rotated_is_waited_for(tmp_path: Path) -> None
 
     async def appear() -> None:
         await asyncio.sleep(0.1)
-        await asyncio.to_thread(path.write_text, "2026-01-01T00:00:00.1Z stdout F here\n")
+        # Whole at once, as a rename shows it: a reader between open and write would rightly find nothing.
+        fresh = tmp_path / "fresh"
+        await asyncio.to_thread(fresh.write_text, "2026-01-01T00:00:00.1Z stdout F here\n")
+        await asyncio.to_thread(fresh.rename, path)
 
     task = asyncio.create_task(appear())
     assert [block async for block in read_log(path, LogOptions(), lambda: False)] == [b"here\n"]
