@@ -14,7 +14,7 @@ import aiohttp
 from cluster.api import resources
 from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Object
-from cluster.machinery.status_errors import ApiError
+from cluster.machinery.status_errors import ApiError, NotFound
 from cluster.settings import WEB_DEMO_IMAGE
 from inventory.model import Role
 from provisioner.errors import ProvisionError
@@ -24,6 +24,7 @@ from provisioner.phases.run import Run
 
 RUN_PATIENCE = 60.0  # seconds until two Pods run; the image is on every node
 ANSWER_PATIENCE = 15.0  # seconds until rules and names have reached every node
+REMOVAL_PATIENCE = 30.0  # seconds until the namespace is gone; one or two are usual
 _ASK_AGAIN = 0.3  # seconds
 
 _DEPLOYMENTS = resources.named("deployments.apps")
@@ -94,8 +95,17 @@ class _Checks:
         await self._shell("API from a Pod", here, f"{_CURL} --cacert {account}/ca.crt {url} {header}", "gitVersion")
 
     async def clean_up(self) -> None:
+        """Returns when the namespace is gone, with all that was in it."""
         try:
             await self._client.delete(_NAMESPACES, self._namespace)
+            async with asyncio.timeout(REMOVAL_PATIENCE):
+                while True:
+                    await self._client.get(_NAMESPACES, self._namespace)
+                    await asyncio.sleep(_ASK_AGAIN)
+        except NotFound:
+            return
+        except TimeoutError:
+            self.note("clean up", False, f"namespace {self._namespace} is still there after {REMOVAL_PATIENCE:g} s")
         except ApiError as error:
             self.note("clean up", False, f"namespace {self._namespace} remains: {error}")
 
