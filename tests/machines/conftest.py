@@ -95,7 +95,8 @@ def leftovers() -> dict[str, list[str]]:
     processes = [
         line.strip()
         for line in run(["ps", "-eo", "args"]).out.splitlines()
-        if "systemd-nspawn" in line or "/opt/hanse" in line
+        # A process that has ended and waits for init to take note holds nothing any more.
+        if ("systemd-nspawn" in line or "/opt/hanse" in line) and "<defunct>" not in line
     ]
     return {
         "links": sorted(line.split()[0] for line in run(["ip", "-br", "link"]).out.splitlines()),
