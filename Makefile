@@ -13,6 +13,8 @@ APT_PACKAGES := python3-venv iproute2 nftables libnftables1 openssh-client opens
 # What the integration tests run for real, beside the release's own etcd.
 TEST_PACKAGES := containerd runc containernetworking-plugins busybox-static catatonit
 PYTEST := $(BIN)/python -m pytest
+# Tests over real sockets, processes and clocks get a second try on a busy machine; a rerun is shown by name.
+RETRY := --reruns 1 -rR
 NAME ?= dev
 NODES ?= 5
 
@@ -65,10 +67,10 @@ unit: setup  ## no network, no root, under a minute
 integration: setup  ## real etcd, containerd, nftables, DNS and kubectl on this machine
 	@$(call install,$(TEST_PACKAGES))
 	rm -rf $(VENV)/release && $(BIN)/python -m provisioner.bundle --unpack $(VENV)/release
-	HANSE_ETCD_BIN="$(abspath $(VENV)/release/bin)" $(PYTEST) tests/integration -q --timeout=180
+	HANSE_ETCD_BIN="$(abspath $(VENV)/release/bin)" $(PYTEST) tests/integration -q --timeout=180 $(RETRY)
 
 machines: setup  ## real hosts: build a cluster, use it, break it, take it away
-	$(PYTEST) tests/machines -q --timeout=1200
+	$(PYTEST) tests/machines -q --timeout=1200 $(RETRY)
 
 test: lint type unit integration machines  ## all of it, in the order of CI
 

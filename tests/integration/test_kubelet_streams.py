@@ -172,6 +172,8 @@ async def test_a_followed_log_goes_on_over_rotations(node: NodeUnderTest) -> Non
     small = _with_small_logs(node)
     rotated = 0
     run = worker.observed.latest("main")
+    # A follower that comes after a rotation rightly begins with the newest file, so let it come first.
+    await _is_read(str(worker.observed.latest("main").log_path))
     while not following.done():
         before = await asyncio.to_thread(_names, worker)
         await rotate_logs(node.kubelet.runtime, worker.observed.containers, small)
@@ -182,6 +184,23 @@ async def test_a_followed_log_goes_on_over_rotations(node: NodeUnderTest) -> Non
     assert lines == [f"line {number}" for number in range(1, count + 1)]
     assert run is not None
     assert len(await asyncio.to_thread(_names, worker)) <= 3
+
+
+async def _is_read(path: str) -> None:
+    """Returns once this process, in which the kubelet runs, has the file open."""
+    async with asyncio.timeout(10):
+        while True:
+            if path in await asyncio.to_thread(_open_files):
+                return
+            await asyncio.sleep(0.02)
+
+
+def _open_files() -> set[str]:
+    found = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(descriptor.readlink()))
+    return found
 
 
 def _names(worker: Any) -> list[Path]:
