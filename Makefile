@@ -16,6 +16,7 @@ PYTEST := $(BIN)/python -m pytest
 # Tests over real sockets, processes and clocks get a second try on a busy machine; a rerun is shown by name.
 RETRY := --reruns 1 -rR
 NAME ?= dev
+ROUNDS ?= 5
 NODES ?= 5
 
 .PHONY: help setup apt fmt lint type unit integration machines test all cluster bundle bench soak lock clean
@@ -88,8 +89,8 @@ bundle: setup  ## build what hosts receive
 bench: setup  ## figures: name, value, unit a line, and bench.json
 	$(BIN)/python -m tests.bench
 
-soak: setup  ## the long tests
-	$(PYTEST) tests/soak -q --timeout=7200
+soak: setup  ## the story of a real cluster, over and over (ROUNDS=5), without second tries
+	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(PYTEST) tests/machines -q --timeout=1200 || exit 1; done
 
 lock:  ## renew the pinned versions of what hosts receive
 	$(BIN)/uv pip compile -q pyproject.toml --generate-hashes --no-header --no-annotate --no-emit-index-url \
