@@ -15,6 +15,7 @@ from cluster.client.expectations import Expectations
 from cluster.controller_manager import job_status
 from cluster.controller_manager.context import Context, enqueue_all
 from cluster.controller_manager.job_status import FINALIZER, INDEX
+from cluster.controller_manager.owned_pods import OwnedPods
 from cluster.controller_manager.ownership import (
     BY_CONTROLLER,
     Claimer,
@@ -62,29 +63,10 @@ class JobController:
         self._pods.add_index("tracked-by-job", _job_of_tracked)
         self.controller = Controller("job-controller", self.reconcile, workers=5)
         enqueue_all(self.controller, self._jobs)
-        self._pods.add_handler(self._pod_added, lambda _, new: self._pod_changed(new), self._pod_deleted)
+        OwnedPods("Job", self._expectations, self.controller.queue).follow(self._pods)
 
     async def run(self) -> None:
         await self.controller.run()
-
-    def _pod_added(self, pod: Object) -> None:
-        reference = controller_of(pod)
-        if reference is not None:
-            self._expectations.created(reference["uid"])
-        self._pod_changed(pod)
-
-    def _pod_changed(self, pod: Object) -> None:
-        reference = controller_of(pod)
-        if reference is not None and reference["kind"] == "Job":
-            if is_being_deleted(pod):
-                self._expectations.deleted(reference["uid"], pod["metadata"]["uid"])
-            self.controller.queue.add(Key(key_of(pod).namespace, reference["name"]))
-
-    def _pod_deleted(self, pod: Object) -> None:
-        reference = controller_of(pod)
-        if reference is not None and reference["kind"] == "Job":
-            self._expectations.deleted(reference["uid"], pod["metadata"]["uid"])
-            self.controller.queue.add(Key(key_of(pod).namespace, reference["name"]))
 
     # --- one pass ------------------------------------------------------------------------------------------
 

@@ -15,11 +15,11 @@ from cluster.client.controller import Controller, Requeue, is_being_emptied
 from cluster.client.expectations import Expectations
 from cluster.controller_manager.context import Context, enqueue_all
 from cluster.controller_manager.controller_revision import HASH_LABEL, REVISIONS, History, RevisionKeeper
+from cluster.controller_manager.owned_pods import OwnedPods
 from cluster.controller_manager.ownership import (
     BY_CONTROLLER,
     Claimer,
     controller_index,
-    controller_of,
     is_being_deleted,
     owner_reference,
 )
@@ -256,29 +256,10 @@ class StatefulSetController:
         self._keeper = RevisionKeeper(context.client, STATEFUL_SETS, revisions)
         self.controller = Controller("statefulset-controller", self.reconcile, workers=5)
         enqueue_all(self.controller, self._sets)
-        self._pods.add_handler(self._pod_added, lambda _, new: self._pod_seen(new), self._pod_gone)
+        OwnedPods("StatefulSet", self._expectations, self.controller.queue).follow(self._pods)
 
     async def run(self) -> None:
         await self.controller.run()
-
-    def _pod_added(self, pod: Object) -> None:
-        reference = controller_of(pod)
-        if reference is not None:
-            self._expectations.created(reference["uid"])
-        self._pod_seen(pod)
-
-    def _pod_seen(self, pod: Object) -> None:
-        reference = controller_of(pod)
-        if reference is not None and reference["kind"] == "StatefulSet":
-            if is_being_deleted(pod):
-                self._expectations.deleted(reference["uid"], pod["metadata"]["uid"])
-            self.controller.queue.add(Key(key_of(pod).namespace, reference["name"]))
-
-    def _pod_gone(self, pod: Object) -> None:
-        reference = controller_of(pod)
-        if reference is not None and reference["kind"] == "StatefulSet":
-            self._expectations.deleted(reference["uid"], pod["metadata"]["uid"])
-            self.controller.queue.add(Key(key_of(pod).namespace, reference["name"]))
 
     async def reconcile(self, key: Key) -> Requeue | None:
         stateful_set = self._sets.get(key)
