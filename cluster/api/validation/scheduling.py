@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from cluster.api.validation.metadata import validate_labels
 from cluster.api.validation.rules import Errors, each, listed, mapping, named, one_of, text, within
-from cluster.api.validation.selectors import validate_selector
+from cluster.api.validation.selectors import SET_OPERATORS, check_presence_of_values, validate_selector
 from cluster.machinery import field_errors, names
 from cluster.machinery.objects import Object
 
@@ -47,21 +47,13 @@ def _check_node_term(path: str, term: Object) -> Errors:
 
 
 def _check_node_requirement(path: str, requirement: Object) -> Errors:
-    errors: Errors = []
     operator, values = text(requirement, "operator"), listed(requirement, "values")
-    if operator in ("In", "NotIn"):
-        if not values:
-            detail = "must be specified when `operator` is 'In' or 'NotIn'"
-            errors.append(field_errors.required(f"{path}.values", detail))
-    elif operator in ("Exists", "DoesNotExist"):
-        if values:
-            detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-            errors.append(field_errors.forbidden(f"{path}.values", detail))
-    elif operator in ("Gt", "Lt"):
+    errors = check_presence_of_values(path, operator, values)
+    if operator in ("Gt", "Lt"):
         if len(values) != 1:
             detail = "must be specified single value when `operator` is 'Lt' or 'Gt'"
             errors.append(field_errors.required(f"{path}.values", detail))
-    else:
+    elif operator not in SET_OPERATORS:
         errors.append(field_errors.invalid(f"{path}.operator", operator, "not a valid selector operator"))
     return errors + named(f"{path}.key", text(requirement, "key"), names.qualified_name)
 

@@ -1,5 +1,7 @@
 """Validation of label selectors inside objects."""
 
+from typing import Any
+
 from cluster.api.validation.metadata import validate_labels
 from cluster.api.validation.rules import Errors, each, listed, mapping, named, text
 from cluster.machinery import field_errors, names
@@ -13,18 +15,24 @@ def validate_selector(path: str, selector: Object | None) -> Errors:
     return errors + each(f"{path}.matchExpressions", listed(selector, "matchExpressions"), _check_expression)
 
 
+SET_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
+
+
+def check_presence_of_values(path: str, operator: str, values: list[Any]) -> Errors:
+    """In and NotIn need values, Exists and DoesNotExist forbid them; other operators are the caller's to judge."""
+    if operator in ("In", "NotIn") and not values:
+        detail = "must be specified when `operator` is 'In' or 'NotIn'"
+        return [field_errors.required(f"{path}.values", detail)]
+    if operator in ("Exists", "DoesNotExist") and values:
+        detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+        return [field_errors.forbidden(f"{path}.values", detail)]
+    return []
+
+
 def _check_expression(path: str, expression: Object) -> Errors:
-    errors: Errors = []
     operator, values = text(expression, "operator"), listed(expression, "values")
-    if operator in ("In", "NotIn"):
-        if not values:
-            detail = "must be specified when `operator` is 'In' or 'NotIn'"
-            errors.append(field_errors.required(f"{path}.values", detail))
-    elif operator in ("Exists", "DoesNotExist"):
-        if values:
-            detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-            errors.append(field_errors.forbidden(f"{path}.values", detail))
-    else:
+    errors = check_presence_of_values(path, operator, values)
+    if operator not in SET_OPERATORS:
         errors.append(field_errors.invalid(f"{path}.operator", operator, "not a valid selector operator"))
     errors += named(f"{path}.key", text(expression, "key"), names.qualified_name)
     for index, value in enumerate(values):
