@@ -131,7 +131,8 @@ def _environment() -> Any:
         )
         for name, overloads in functions
     ]
-    variables = {"self": dyn, "oldSelf": dyn, "__old": dyn, "__has_old": flag}
+    admission = ("object", "oldObject", "request", "params", "namespaceObject", "authorizer", "variables")
+    variables = {"self": dyn, "oldSelf": dyn, "__old": dyn, "__has_old": flag, **dict.fromkeys(admission, dyn)}
     extensions = [
         ext_strings.ExtStrings(),
         ext_math.ExtMath(),

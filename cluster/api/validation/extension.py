@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from cluster.api.validation import definitions
+from cluster.api.validation.expressions import validate_match_conditions
 from cluster.api.validation.rules import Errors, immutable, listed, mapping, named, one_of, required_name, text
 from cluster.api.validation.selectors import validate_selector
 from cluster.machinery import field_errors, names
@@ -60,7 +61,7 @@ def _check_webhook(path: str, webhook: Object) -> Errors:
         errors.append(field_errors.invalid(f"{path}.admissionReviewVersions", versions, detail))
     if (policy := webhook.get("reinvocationPolicy")) is not None:
         errors += one_of(f"{path}.reinvocationPolicy", policy, ("IfNeeded", "Never"))
-    return errors
+    return errors + validate_match_conditions(f"{path}.matchConditions", webhook)
 
 
 def qualified_domain(path: str, name: str) -> Errors:
