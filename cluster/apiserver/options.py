@@ -51,6 +51,8 @@ class Options:
     requestheader_username_headers: tuple[str, ...]
     proxy_client_cert_file: str
     proxy_client_key_file: str
+    enable_aggregator_routing: bool
+    """Services that the apiserver calls are dialled at a ready endpoint instead of their cluster IP."""
     enable_admission_plugins: tuple[str, ...]
     disable_admission_plugins: tuple[str, ...]
     max_requests_inflight: int
@@ -124,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         add(f"--{name}", action="append", default=[])
     for name, flag in {
         "anonymous-auth": False, "enable-bootstrap-token-auth": False, "service-account-extend-token-expiration": True,
+        "enable-aggregator-routing": False,
     }.items():  # fmt: skip
         add(f"--{name}", type=_flag, nargs="?", const=True, default=flag)
     for name, number in {
