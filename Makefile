@@ -87,7 +87,9 @@ bundle: setup  ## build what hosts receive
 	$(BIN)/python -m provisioner.bundle
 
 bench: setup  ## figures: name, value, unit a line, and bench.json
-	$(BIN)/python -m tests.bench
+	@$(call install,wrk)
+	test -x $(VENV)/release/bin/etcd || $(BIN)/python -m provisioner.bundle --unpack $(VENV)/release
+	HANSE_ETCD_BIN="$(abspath $(VENV)/release/bin)" $(BIN)/python -m tests.bench
 
 soak: setup  ## the story of a real cluster, over and over (ROUNDS=5), without second tries
 	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(PYTEST) tests/machines -q --timeout=1200 || exit 1; done

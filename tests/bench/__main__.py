@@ -9,10 +9,10 @@ import json
 import pathlib
 import sys
 
-from tests.bench import provisioning
+from tests.bench import apiserver, provisioning
 from tests.bench.figures import Figures
 
-SUITES = {"provisioning": provisioning.measure}
+SUITES = {"apiserver": apiserver.measure, "provisioning": provisioning.measure}
 
 
 def main() -> None:

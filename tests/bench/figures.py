@@ -35,6 +35,14 @@ def process_cpu_seconds(pid: int) -> float:
     return (int(after_name[11]) + int(after_name[12])) / _TICKS_PER_SECOND
 
 
+def resident_memory(pid: int) -> float:
+    """Resident MiB, shared pages included."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError(f"process {pid} has no VmRSS line")
+
+
 def process_memory(pid: int) -> float:
     """Resident MiB, with shared pages divided among those who share them."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
