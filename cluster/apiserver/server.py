@@ -26,6 +26,7 @@ from cluster.machinery.status_errors import ApiError, BadRequest, TooManyRequest
 log = logging.getLogger(__name__)
 
 _LONG_RUNNING = frozenset({"log", "exec", "attach", "portforward", "proxy"})
+_SESSIONS = frozenset({"exec", "attach", "portforward"})
 _READS = frozenset({"get", "list", "watch"})
 
 
@@ -105,6 +106,12 @@ class ApiServer:
         if not segments_are_safe(found):
             raise BadRequest(f"the path {found.path!r} holds a name that no object can have")
         if found.verb == "watch" or found.subresource in _LONG_RUNNING:
+            if found.subresource in _SESSIONS and found.verb == "get":
+                # A WebSocket begins with a GET, but who may only read Pods shall not run programs in them.
+                session = replace(attributes, verb="create")
+                decision = await self._authorizer.authorize(session)
+                if not decision.allowed:
+                    raise refusal(session, decision.reason)
             return await self._resource(request, found, user)
         read = found.verb in _READS
         if self._running[read] >= self._limits[read]:

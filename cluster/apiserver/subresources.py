@@ -9,6 +9,7 @@ from aiohttp import web
 from cluster.api.schema import schemas
 from cluster.apiserver import patches, pod_writes, responses, scale, write_options
 from cluster.apiserver.kubelet_proxy import KubeletProxy
+from cluster.apiserver.page_proxy import PageProxy
 from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.service_account_tokens import TokenIssuer
 from cluster.apiserver.verbs import Call, Verbs
@@ -47,10 +48,11 @@ class Subresources:
             "eviction": pod_writes.Evictor(registry).serve,
             "token": self._token,
         }
+        pages = PageProxy(registry, proxy)
         self._proxies: dict[str, Handler] = {
-            "nodes": proxy.node,
-            "pods": proxy.pod_pages,
-            "services": proxy.service_pages,
+            "nodes": pages.node,
+            "pods": pages.pod,
+            "services": pages.service,
         }
 
     async def serve(self, verbs: Verbs, call: Call) -> web.StreamResponse:
@@ -60,7 +62,7 @@ class Subresources:
         handler = self._proxies.get(resource.plural) if name == "proxy" else self._handlers.get(name)
         if sub is None or handler is None:
             raise NotFound("the server could not find the requested resource")
-        if call.route.verb not in sub.verbs:
+        if call.route.verb not in sub.verbs and (name, call.route.verb) != ("proxy", "options"):
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
         return await handler(verbs, call)
 

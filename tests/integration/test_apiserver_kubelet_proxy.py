@@ -83,17 +83,20 @@ async def test_an_upgraded_connection_is_a_tunnel_of_bytes(api: "Api", pod: str)
     await writer.wait_closed()
 
 
-async def _page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    first = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0]
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(first) + first)
-    writer.close()
+async def test_who_may_only_get_exec_cannot_run_programs_over_a_websocket(api: "Api", pod: str) -> None:
+    rules = [{"apiGroups": [""], "resources": ["pods/exec", "pods/log"], "verbs": ["get"]}]
+    namespace = pod.split("/")[4]
+    base = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r"}, "rules": rules}
+    assert (await api.call("POST", f"{base}/roles", role))[0] == 201
+    subject = {"kind": "User", "name": "reader", "apiGroup": "rbac.authorization.k8s.io"}
+    reference = {"kind": "Role", "name": "r", "apiGroup": "rbac.authorization.k8s.io"}
+    binding = {**role, "kind": "RoleBinding", "subjects": [subject], "roleRef": reference}
+    del binding["rules"]
+    assert (await api.call("POST", f"{base}/rolebindings", binding))[0] == 201
+    as_reader = {"Impersonate-User": "reader"}
 
-
-async def test_a_pods_own_pages_are_reached_through_its_proxy(api: "Api", pod: str) -> None:
-    server = await asyncio.start_server(_page, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    running = {"status": {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}}
-    patched = await api.call("PATCH", f"{pod}/status", running, "application/merge-patch+json")
-    assert patched[0] == 200
-    assert await api.call("GET", f"{pod}:{port}/proxy/a/b?c=d") == (200, "GET /a/b?c=d HTTP/1.1")
-    server.close()
+    code, refusal = await api.call("GET", f"{pod}/exec?command=id&stdout=true", **as_reader)
+    assert code == 403
+    assert 'User "reader" cannot create resource "pods/exec"' in refusal["message"]
+    assert (await api.call("GET", f"{pod}/log", **as_reader))[0] == 200

@@ -1,0 +1,1 @@
+"""Requests that somebody else answers: how they are passed on, whoever that is."""
