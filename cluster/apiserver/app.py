@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from cluster.api import resources
-from cluster.apiserver import health, memory, security, serving_certificate, start_up
+from cluster.apiserver import encryption_at_rest, health, memory, security, serving_certificate, start_up
 from cluster.apiserver.admission.chain import build_admission
 from cluster.apiserver.custom_resources.serving import CustomResources
 from cluster.apiserver.file_changes import FileChanges
@@ -60,8 +60,9 @@ class Apiserver:
         self.etcd = EtcdClient(
             options.etcd_servers, EtcdTLS(options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile)
         )
-        self.cache = WatchCache(self.etcd)
-        self.store = ObjectStore(self.etcd)
+        self.sealing = encryption_at_rest.build(options)
+        self.cache = WatchCache(self.etcd, sealing=self.sealing)
+        self.store = ObjectStore(self.etcd, self.sealing)
         self.writer = Writer(self.store)
         self.registry = Registry(self.store, self.cache, self.writer, event_ttl=int(options.event_ttl))
         self.registry.add_built_in()
@@ -210,6 +211,7 @@ class Apiserver:
         authorities = [options.client_ca_file, options.requestheader_client_ca_file]
         self.files.on_change("the serving certificate or its client CAs", [certificate, key, *authorities], renew)
         self.security.watch_files(self.files)
+        encryption_at_rest.watch_file(options, self.sealing, self.files)
         self.files.on_change(
             "the etcd client certificate",
             [options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile],
@@ -282,7 +284,7 @@ def _files(options: Options) -> list[str]:
     return [
         options.tls_cert_file, options.tls_private_key_file, options.token_auth_file,
         options.client_ca_file, options.requestheader_client_ca_file,
-        options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile,
+        options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile, options.encryption_provider_config,
         options.kubelet_client_certificate, options.kubelet_client_key, options.kubelet_certificate_authority,
         *options.service_account_key_file, options.service_account_signing_key_file,
     ]  # fmt: skip

@@ -78,6 +78,8 @@ class Lister:
     def _from_memory(
         self, kind: Kind, namespace: str, revision: int, after: str, limit: int, matches: Matches
     ) -> tuple[list[Entry], views.ListMeta]:
+        if kind.cache.unreadable:
+            kind.cache.check_readable(namespace)
         found = kind.cache.entries(namespace, cache_key(namespace, after) if namespace and after else after)
         if matches is not everything:
             found = filter(matches, found)

@@ -20,6 +20,8 @@ class Options:
     etcd_keyfile: str
     etcd_compaction_interval: float
     """Seconds; 0 never compacts."""
+    encryption_provider_config: str
+    encryption_provider_config_automatic_reload: bool
     bind_address: str
     advertise_address: str
     secure_port: int
@@ -105,7 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     for name, default in {
-        "etcd-cafile": "", "etcd-certfile": "", "etcd-keyfile": "", "bind-address": "0.0.0.0",  # noqa: S104
+        "etcd-cafile": "", "etcd-certfile": "", "etcd-keyfile": "", "encryption-provider-config": "",
+        "bind-address": "0.0.0.0",  # noqa: S104
         "advertise-address": "", "cert-dir": "/var/run/kubernetes", "tls-cert-file": "", "tls-private-key-file": "",
         "client-ca-file": "", "token-auth-file": "", "authorization-policy-file": "",
         "service-account-signing-key-file": "", "service-account-jwks-uri": "",
@@ -127,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, flag in {
         "anonymous-auth": False, "enable-bootstrap-token-auth": False, "service-account-extend-token-expiration": True,
         "enable-aggregator-routing": False,
+        "encryption-provider-config-automatic-reload": False,
     }.items():  # fmt: skip
         add(f"--{name}", type=_flag, nargs="?", const=True, default=flag)
     for name, number in {

@@ -100,6 +100,7 @@ class Verbs:
         await self.lister.fresh(resource_version)
         entry = kind.cache.get(namespace, name)
         if entry is None:
+            kind.cache.check_readable(namespace, name)
             raise not_found(kind.resource.group, kind.resource.plural, name)
         return entry
 

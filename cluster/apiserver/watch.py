@@ -170,6 +170,8 @@ class Watcher:
         )
         if options.resource_version == "" or options.match == NOT_OLDER_THAN:
             await self._lister.fresh(options.resource_version)
+        if state:
+            kind.cache.check_readable(namespace)
         response = web.StreamResponse(
             headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
         )

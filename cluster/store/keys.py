@@ -4,7 +4,9 @@ Where an object lies in etcd: upstream's key layout, so that a store can be read
 Pure. Source: Kubernetes, pkg/kubeapiserver/default_storage_factory_builder.go.
 """
 
-from cluster.api.resources import Resource
+import functools
+
+from cluster.api.resources import ALL, Resource
 
 PREFIX = "/registry/"
 
@@ -35,3 +37,15 @@ def object_key(place_name: str, namespace: str, name: str) -> str:
 
 def collection_prefix(place_name: str, namespace: str = "") -> str:
     return f"{PREFIX}{place_name}/{namespace}/" if namespace else f"{PREFIX}{place_name}/"
+
+
+@functools.cache
+def kind_of_place(place_name: str) -> tuple[str, str]:
+    """(plural, group) of what is stored there: `ingress` -> ("ingresses", "networking.k8s.io")."""
+    if place_name == "events":
+        return "events", ""  # served by two groups, stored as the older one's
+    for resource in ALL:
+        if place(resource) == place_name:
+            return resource.plural, resource.group
+    group, _, plural = place_name.rpartition("/")
+    return plural, group

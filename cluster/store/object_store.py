@@ -15,6 +15,7 @@ from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError
 from cluster.store import etcd_client as etcd
 from cluster.store.encoding import Entry, encode_stored
+from cluster.store.encryption import Sealing, plain_entry
 from cluster.store.keys import collection_prefix, object_key
 
 
@@ -29,9 +30,11 @@ class KeyMissingError(Exception):
 class RevisionConflictError(Exception):
     """The object was changed since it was read; `current` is what it is now."""
 
-    def __init__(self, key: str, current: Entry | None) -> None:
+    def __init__(self, key: str, current: Entry | None, *, stale: bool = False) -> None:
         super().__init__(f"{key} was changed by somebody else")
         self.current = current
+        self.stale = stale
+        """Whether `current` is stored sealed in a way that is no longer the present one."""
 
 
 class CompactedError(Exception):
@@ -73,21 +76,38 @@ class SharedLeases:
 
 
 class ObjectStore:
-    def __init__(self, client: etcd.EtcdClient) -> None:
+    def __init__(self, client: etcd.EtcdClient, sealing: Sealing | None = None) -> None:
+        """`sealing` says what is encrypted at rest; None leaves all values as they are."""
         self._client = client
+        self._sealing = sealing
         self._leases = SharedLeases(client)
 
     async def get(self, place: str, namespace: str, name: str) -> Entry | None:
-        """A quorum read."""
+        """A quorum read. Raises UnreadableError for a value that no key opens."""
+        return (await self._read(place, namespace, name))[0]
+
+    async def _read(self, place: str, namespace: str, name: str) -> tuple[Entry | None, bool]:
+        """The object, and whether it is sealed in a way that is no longer the present one."""
         answer = await self._client.range(object_key(place, namespace, name).encode())
-        return _entry(answer)
+        kvs = answer.kvs
+        return self._opened(place, kvs[0]) if kvs else (None, False)
+
+    def _opened(self, place: str, kv: Any) -> tuple[Entry, bool]:
+        if self._sealing is None:
+            return plain_entry(kv.key, kv.value, kv.mod_revision), False
+        opened = self._sealing.open(place, kv.key, kv.value)
+        return Entry(opened.plain, kv.mod_revision), opened.stale
+
+    def _conflict(self, place: str, key: bytes, answer: Any) -> RevisionConflictError:
+        current, stale = self._opened(place, answer.kvs[0]) if answer.kvs else (None, False)
+        return RevisionConflictError(key.decode(), current, stale=stale)
 
     async def create(self, place: str, namespace: str, name: str, obj: Object, ttl: int = 0) -> Entry:
         """Raises KeyExistsError. `ttl` in seconds lets it expire."""
         key = object_key(place, namespace, name).encode()
         value = encode_stored(obj)
         lease = await self._leases.lease(ttl) if ttl else 0
-        stored = await self._put(key, value, 0, lease)
+        stored = await self._put(place, key, value, 0, lease)
         if isinstance(stored, Entry):
             return stored
         raise KeyExistsError(key.decode())
@@ -97,21 +117,22 @@ class ObjectStore:
         key = object_key(place, namespace, name).encode()
         value = encode_stored(obj)
         lease = await self._leases.lease(ttl) if ttl else 0
-        stored = await self._put(key, value, revision, lease)
+        stored = await self._put(place, key, value, revision, lease)
         if isinstance(stored, Entry):
             return stored
-        raise RevisionConflictError(key.decode(), _entry(stored))
+        raise self._conflict(place, key, stored)
 
-    async def _put(self, key: bytes, value: bytes, revision: int, lease: int) -> Entry | Any:
+    async def _put(self, place: str, key: bytes, value: bytes, revision: int, lease: int) -> Entry | Any:
         """The entry as written, or etcd's answer about what is there instead."""
+        sealed = value if self._sealing is None else self._sealing.seal(place, key, value)
         answer, _ = await self._client.commit(
-            [etcd.compare_mod(key, revision)], [etcd.put(key, value, lease)], [etcd.get(key)]
+            [etcd.compare_mod(key, revision)], [etcd.put(key, sealed, lease)], [etcd.get(key)]
         )
         if answer.succeeded:
             return Entry(value, answer.header.revision)
         found = answer.responses[0].response_range
         # The very bytes, with uid and times: an earlier try did it, and its answer was lost.
-        if found.kvs and found.kvs[0].value == value:
+        if found.kvs and found.kvs[0].value == sealed:
             return Entry(value, found.kvs[0].mod_revision)
         return found
 
@@ -125,11 +146,19 @@ class ObjectStore:
             found = answer.responses[0].response_range
             gone = not found.kvs or found.kvs[0].create_revision > revision
             if not (repeated and gone):
-                raise RevisionConflictError(key.decode(), _entry(found))
+                raise self._conflict(place, key, found)
         return int(answer.header.revision)
 
     async def update(
-        self, place: str, namespace: str, name: str, change: Change, *, known: Entry | None = None, ttl: int = 0
+        self,
+        place: str,
+        namespace: str,
+        name: str,
+        change: Change,
+        *,
+        known: Entry | None = None,
+        ttl: int = 0,
+        reseal: bool = True,
     ) -> tuple[Entry, bool]:
         """
         Read, change, write, again when somebody else was faster. Equal objects are not written.
@@ -142,9 +171,9 @@ class ObjectStore:
         Returns:
             The object as stored and whether it was written. Raises KeyMissingError and what `change` raises.
         """
-        current, fresh = known, False
+        current, fresh, stale = known, False, False
         if current is None:
-            current, fresh = await self.get(place, namespace, name), True
+            (current, stale), fresh = await self._read(place, namespace, name), True
         while True:
             if current is None:
                 raise KeyMissingError(object_key(place, namespace, name))
@@ -153,20 +182,20 @@ class ObjectStore:
             except ApiError:
                 if fresh:
                     raise
-                current, fresh = await self.get(place, namespace, name), True
+                (current, stale), fresh = await self._read(place, namespace, name), True
                 continue
-            if _same(wanted, current):
+            if not (stale and reseal) and _same(wanted, current):
                 if fresh:
                     return current, False
-                stored, fresh = await self.get(place, namespace, name), True
-                if stored is not None and stored.revision == current.revision:
+                (stored, stale), fresh = await self._read(place, namespace, name), True
+                if not (stale and reseal) and stored is not None and stored.revision == current.revision:
                     return current, False
                 current = stored
                 continue
             try:
                 return await self.replace(place, namespace, name, wanted, current.revision, ttl), True
             except RevisionConflictError as conflict:
-                current, fresh = conflict.current, True
+                current, fresh, stale = conflict.current, True, conflict.stale
 
     async def reserve(self, place: str, name: str, owner: str) -> bool:
         """Take a name for oneself; False when somebody else has it."""
@@ -202,13 +231,8 @@ class ObjectStore:
             if fault.compacted:
                 raise CompactedError(str(fault)) from fault
             raise
-        entries = [Entry(kv.value, kv.mod_revision) for kv in answer.kvs]
+        entries = [self._opened(place, kv)[0] for kv in answer.kvs]
         return Page(entries, revision or answer.header.revision, answer.count - len(entries))
-
-
-def _entry(answer: object) -> Entry | None:
-    kvs = answer.kvs  # type: ignore[attr-defined]
-    return Entry(kvs[0].value, kvs[0].mod_revision) if kvs else None
 
 
 def _same(wanted: Object, current: Entry) -> bool:

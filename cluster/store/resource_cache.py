@@ -9,9 +9,10 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from cluster.store.encoding import Entry
+from cluster.store.encryption import UnreadableError
 
 ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 
@@ -19,6 +20,14 @@ RING_MIN_SECONDS = 300
 """Changes younger than this are kept, so that a client that lost its connection can go on where it was."""
 RING_MIN_EVENTS = 100
 RING_MAX_EVENTS = 50_000
+
+
+class Hidden(NamedTuple):
+    """A stored value that cannot be read, as it is in the store, and why."""
+
+    value: bytes
+    revision: int
+    fault: UnreadableError
 
 
 class Change:
@@ -58,6 +67,8 @@ class ResourceCache:
         self.place = place
         self.version = 0
         """Revision of the last change here: changes whenever any object does."""
+        self.unreadable: dict[str, Hidden] = {}
+        """Objects that are there and cannot be shown; mostly none."""
         self._entries: dict[str, Entry] = {}
         self._keys: list[str] = []
         self._ring: deque[Change] = deque()
@@ -75,6 +86,13 @@ class ResourceCache:
 
     def get(self, namespace: str, name: str) -> Entry | None:
         return self._entries.get(cache_key(namespace, name))
+
+    def check_readable(self, namespace: str = "", name: str = "") -> None:
+        """Raises UnreadableError when what is asked for includes an object that cannot be shown."""
+        wanted = cache_key(namespace, name) if name else f"{namespace}/" if namespace else ""
+        for key, hidden in self.unreadable.items():
+            if key == wanted or (not name and key.startswith(wanted)):
+                raise hidden.fault
 
     def count(self, namespace: str = "") -> int:
         first, last = self._bounds(namespace)
@@ -124,8 +142,9 @@ class ResourceCache:
 
     # What the feeding watch calls.
 
-    def put(self, key: str, value: bytes, revision: int) -> None:
-        entry = Entry(value, revision)
+    def put(self, key: str, entry: Entry) -> None:
+        if self.unreadable:
+            self.unreadable.pop(key, None)
         old = self._entries.get(key)
         self._entries[key] = entry
         if old is None:
@@ -134,20 +153,39 @@ class ResourceCache:
 
     def remove(self, key: str, revision: int) -> None:
         old = self._entries.pop(key, None)
+        if self.unreadable and self.unreadable.pop(key, None) is not None:
+            self.version = revision
         if old is None:
             return
         del self._keys[bisect.bisect_left(self._keys, key)]
         self._announce(Change(DELETED, old.at_revision(revision), old))
 
-    def load(self, entries: dict[str, Entry], revision: int) -> None:
+    def hide(self, key: str, hidden: Hidden) -> None:
+        """
+        The object became one that cannot be read. Whoever watches has to list again, and is told why it cannot.
+        """
+        self.unreadable[key] = hidden
+        if self._entries.pop(key, None) is not None:
+            del self._keys[bisect.bisect_left(self._keys, key)]
+        self._begin_anew(hidden.revision)
+
+    def reveal(self, entries: dict[str, Entry], revision: int) -> None:
+        """Objects that could not be read can be now."""
+        still = {key: hidden for key, hidden in self.unreadable.items() if key not in entries}
+        self.load({**self._entries, **entries}, revision, still)
+
+    def load(self, entries: dict[str, Entry], revision: int, unreadable: dict[str, Hidden] | None = None) -> None:
         """Replace everything. Watchers are told to begin again: what happened in between is not known."""
+        self.unreadable = unreadable or {}
         self._entries = entries
         self._keys = sorted(entries)
+        self._begin_anew(revision)
+
+    def _begin_anew(self, revision: int) -> None:
         self._ring.clear()
         self._complete_since = revision
         self.version = revision
-        for reset in list(self._resets.values()):
-            reset()
+        self.end_watches()
 
     def _announce(self, change: Change) -> None:
         self.version = change.revision

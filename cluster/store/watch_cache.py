@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.store.encoding import Entry
+from cluster.store.encryption import Sealing, UnreadableError, plain_entry
 from cluster.store.etcd_client import EtcdClient, EtcdError, WatchControl, range_end
 from cluster.store.generated import etcd_pb2 as pb
 from cluster.store.keys import PREFIX
-from cluster.store.resource_cache import ResourceCache
+from cluster.store.resource_cache import Hidden, ResourceCache
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,12 @@ class TooNewError(Exception):
 class WatchCache:
     """`run` in a task; `wait_ready` before the first read."""
 
-    def __init__(self, client: EtcdClient, prefix: str = PREFIX) -> None:
+    def __init__(self, client: EtcdClient, prefix: str = PREFIX, sealing: Sealing | None = None) -> None:
+        """`sealing` opens what is encrypted at rest; None when nothing is."""
         self._client = client
+        self._sealing = sealing
+        if sealing is not None:
+            sealing.on_change(self._retry_unreadable)
         self._prefix = prefix.encode()
         self._caches: dict[str, ResourceCache] = {}
         self._unclaimed: dict[str, tuple[bytes, int]] = {}
@@ -78,11 +83,11 @@ class WatchCache:
         found = self._caches.get(place)
         if found is None:
             found = self._caches[place] = ResourceCache(place)
-            known: dict[str, Entry] = {}
-            for key in [k for k in self._unclaimed if k.startswith(place + "/")]:
-                value, revision = self._unclaimed.pop(key)
-                known[key[len(place) + 1 :]] = Entry(value, revision)
-            found.load(known, self.revision)
+            entries: dict[str, Entry] = {}
+            hidden: dict[str, Hidden] = {}
+            for path in [k for k in self._unclaimed if k.startswith(place + "/")]:
+                self._sort_in(place, path[len(place) + 1 :], *self._unclaimed.pop(path), entries, hidden)
+            self._fill(found, entries, self.revision, hidden)
         return found
 
     # Reading.
@@ -202,16 +207,16 @@ class WatchCache:
             if not page.more:
                 break
             key = page.kvs[-1].key + b"\0"
-        sorted_in: dict[str, dict[str, Entry]] = {place: {} for place in self._caches}
+        sorted_in: dict[str, tuple[dict[str, Entry], dict[str, Hidden]]] = {place: ({}, {}) for place in self._caches}
         self._unclaimed = {}
         for path, (value, mod_revision) in values.items():
             cache, rest = self._locate(path)
             if cache is None:
                 self._unclaimed[path] = (value, mod_revision)
-            elif (entry := _readable(path, value, mod_revision)) is not None:
-                sorted_in[cache.place][rest] = entry
-        for place, entries in sorted_in.items():
-            self._caches[place].load(entries, revision)
+            else:
+                self._sort_in(cache.place, rest, value, mod_revision, *sorted_in[cache.place])
+        for place, (entries, hidden) in sorted_in.items():
+            self._fill(self._caches[place], entries, revision, hidden)
         self._applied_revision = revision
         self._applied_keys.clear()
         self._advance(revision)
@@ -270,14 +275,48 @@ class WatchCache:
             else:
                 self._unclaimed[path] = (event.kv.value, revision)
             return
+        if deleted:
+            cache.remove(rest, revision)
+            return
         try:
-            if deleted:
-                cache.remove(rest, revision)
-            else:
-                cache.put(rest, event.kv.value, revision)
-        except ValueError as fault:
+            entry = self._entry(cache.place, event.kv.key, event.kv.value, revision)
+        except UnreadableError as fault:
             # One unreadable value must not stop everybody's view of the rest.
-            log.error("%s%s holds no JSON object, skipped: %s", PREFIX, path, fault)
+            log.error("%s", fault)
+            cache.hide(rest, Hidden(event.kv.value, revision, fault))
+            return
+        cache.put(rest, entry)
+
+    def _entry(self, place: str, key: bytes, value: bytes, revision: int) -> Entry:
+        if self._sealing is None:
+            return plain_entry(key, value, revision)
+        return self._sealing.entry(place, key, value, revision)
+
+    def _sort_in(
+        self, place: str, rest: str, value: bytes, revision: int,
+        entries: dict[str, Entry], hidden: dict[str, Hidden],
+    ) -> None:  # fmt: skip
+        try:
+            entries[rest] = self._entry(place, self._prefix + f"{place}/{rest}".encode(), value, revision)
+        except UnreadableError as fault:
+            hidden[rest] = Hidden(value, revision, fault)
+
+    @staticmethod
+    def _fill(cache: ResourceCache, entries: dict[str, Entry], revision: int, hidden: dict[str, Hidden]) -> None:
+        cache.load(entries, revision, hidden)
+        if hidden:
+            example = next(iter(hidden.values())).fault
+            log.error("%d objects of %s cannot be read, for example: %s", len(hidden), cache.place, example)
+
+    def _retry_unreadable(self) -> None:
+        """There are other keys now."""
+        for cache in self._caches.values():
+            readable: dict[str, Entry] = {}
+            for rest, (value, revision, _) in cache.unreadable.items():
+                self._sort_in(cache.place, rest, value, revision, readable, {})
+            if readable:
+                log.info("%d objects of %s can be read again", len(readable), cache.place)
+                cache.reveal(readable, self.revision)
 
     def _locate(self, path: str) -> tuple[ResourceCache | None, str]:
         first, _, rest = path.partition("/")
@@ -300,11 +339,3 @@ class WatchCache:
             await asyncio.sleep(_BOOKMARK_SECONDS)
             for deliver in tuple(self._bookmarks.values()):
                 deliver(self.revision)
-
-
-def _readable(path: str, value: bytes, revision: int) -> Entry | None:
-    try:
-        return Entry(value, revision)
-    except ValueError as fault:
-        log.error("%s%s holds no JSON object, skipped: %s", PREFIX, path, fault)
-        return None

@@ -2,8 +2,8 @@
 The operator's half of the module `hanse_files`: reads the files that a role sends as they are.
 
 `copies` maps a path below `copies_root` to a file on the operator's machine; `copies_owners` names who owns what, the
-first pattern that fits wins. A private key gets mode 0600, all else 0644. The contents go to the module as secrets, in
-the payload that is piped over SSH: never in argv, a variable or a log.
+first pattern that fits wins. What holds a key gets mode 0600, all else 0644. The contents go to the module as secrets,
+in the payload that is piped over SSH: never in argv, a variable or a log.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+
+SECRET_NAMES = (".key", "encryption.yaml")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible publishes no types
@@ -36,5 +38,5 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible publishes no ty
         except OSError as failure:
             raise AnsibleActionFail(f"cannot read {source} for {path}: {failure}") from failure
         owner = next((rule["owner"] for rule in owners if fnmatch.fnmatch(name, rule["match"])), "root")
-        mode = "0600" if name.endswith(".key") else "0644"
+        mode = "0600" if name.endswith(SECRET_NAMES) else "0644"
         return {"path": path, "content": base64.b64encode(content).decode(), "mode": mode, "owner": str(owner)}

@@ -8,7 +8,7 @@ are 0600 in a 0700 folder and leave this machine as files that Ansible copies, n
 import datetime as dt
 from pathlib import Path
 
-from cluster.pki import catalogue, service_account_key
+from cluster.pki import catalogue, encryption_config, service_account_key
 from cluster.pki.authority import Authority, load_authority, make_authority
 from cluster.pki.catalogue import AuthorityEntry, CertificateEntry, ClusterFacts
 from cluster.pki.inspect import needs_renewal
@@ -23,6 +23,8 @@ def pending_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> list
     found = [f"make CA {entry.common_name}" for entry in missing]
     if not (pki / service_account_key.PRIVATE_FILE).exists():
         found.append("make the key of ServiceAccount tokens")
+    if not (pki / encryption_config.FILE).exists():
+        found.append("make the key that Secrets are sealed with")
     for entry, host, stem in _leaves(spec, pki):
         authority = pki / f"{catalogue.authority_named(entry.authority).path}.crt"
         reason = _reason(spec, entry, host, stem, authority, now)
@@ -33,7 +35,8 @@ def pending_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> list
 
 def hosts_with_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> set[str]:
     """Names of the hosts for which nothing is pending."""
-    if any(not (pki / f"{entry.path}.key").exists() for entry in catalogue.AUTHORITIES):
+    shared = [f"{entry.path}.key" for entry in catalogue.AUTHORITIES] + [encryption_config.FILE]
+    if any(not (pki / name).exists() for name in shared):
         return set()
     lacking = set()
     for entry, host, stem in _leaves(spec, pki):
@@ -49,6 +52,8 @@ def issue_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> int:
     pki.chmod(0o700)
     authorities = {entry.name: _ensure_authority(entry, pki, now) for entry in catalogue.AUTHORITIES}
     _ensure_service_account_key(pki)
+    if not (pki / encryption_config.FILE).exists():
+        write_atomically(pki / encryption_config.FILE, encryption_config.make_encryption_config(), mode=0o600)
     issued = 0
     for entry, host, stem in _leaves(spec, pki):
         authority_file = pki / f"{catalogue.authority_named(entry.authority).path}.crt"
@@ -77,7 +82,7 @@ def host_files(host: HostSpec, pki: Path) -> dict[str, str]:
         for suffix in ("crt", "key"):
             files[f"{entry.path}.{suffix}"] = _host_folder(pki, host) / f"{entry.path}.{suffix}"
     if facts.is_control_plane:
-        for name in (service_account_key.PRIVATE_FILE, service_account_key.PUBLIC_FILE):
+        for name in (service_account_key.PRIVATE_FILE, service_account_key.PUBLIC_FILE, encryption_config.FILE):
             files[name] = pki / name
     return {path: str(source) for path, source in files.items()}
 

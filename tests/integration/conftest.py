@@ -5,6 +5,7 @@ etcd is found on PATH, in $HANSE_ETCD_BIN or under /opt/hanse/current/bin; witho
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -116,6 +117,7 @@ class Api:
 
 
 def server_options(etcd_url: str, directory: Path, *extra: str) -> options.Options:
+    directory.mkdir(exist_ok=True)
     tokens = directory / "tokens.csv"
     tokens.write_text(f'{TOKEN},admin,1,"system:masters"\n')
     return options.parse(
@@ -126,9 +128,10 @@ def server_options(etcd_url: str, directory: Path, *extra: str) -> options.Optio
     )  # fmt: skip
 
 
-@pytest.fixture
-async def api(etcd_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    server = Apiserver(server_options(etcd_url, tmp_path))
+@contextlib.asynccontextmanager
+async def serving(etcd_url: str, directory: Path, *flags: str) -> AsyncIterator[Api]:
+    """A server with these flags besides, and its administrator's client."""
+    server = Apiserver(server_options(etcd_url, directory, *flags))
     context = ssl.create_default_context(cafile=server.serving[0])
     async with server.run():
         connector = aiohttp.TCPConnector(ssl=context)
@@ -136,3 +139,9 @@ async def api(etcd_url: str, tmp_path: Path) -> AsyncIterator[Api]:
         async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
             yield Api(server, session, f"https://127.0.0.1:{server.port}")
             await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def api(etcd_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    async with serving(etcd_url, tmp_path) as running:
+        yield running

@@ -197,7 +197,9 @@ class Writer:
         while True:
             try:
                 known = kind.cache.get(namespace, name)
-                entry, written = await self.store.update(kind.place, namespace, name, change, known=known, ttl=kind.ttl)
+                entry, written = await self.store.update(
+                    kind.place, namespace, name, change, known=known, ttl=kind.ttl, reseal=not context.dry_run
+                )
                 if not written:
                     await give_back()
                 elif last is not None:

@@ -7,6 +7,7 @@ import stat
 
 import pytest
 
+from cluster.store import encryption_config
 from inventory.model import ClusterSpec, ControlPlaneSettings
 from inventory.sources.nspawn import local_cluster
 from provisioner.phases.issue_certificates import (
@@ -57,6 +58,19 @@ def test_every_file_of_a_host_exists_and_workers_get_no_ca_key(spec: ClusterSpec
     assert {"ca.key", "sa.key", "etcd/server.key"} <= master.keys()
     assert not {"ca.key", "sa.key", "etcd/ca.key", "front-proxy-ca.key"} & worker.keys()
     assert "etcd/ca.key" not in master
+
+
+def test_the_key_of_secrets_is_made_once_and_lies_on_masters_alone(spec: ClusterSpec, tmp_path: pathlib.Path) -> None:
+    issue_certificates(spec, tmp_path, NOW)
+    made = tmp_path / "encryption.yaml"
+    content = made.read_bytes()
+
+    assert set(encryption_config.load(content, str(made))) == {"secrets"}
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    master, worker = (host_files(host, tmp_path) for host in spec.hosts)
+    assert (master["encryption.yaml"], "encryption.yaml" in worker) == (str(made), False)
+    issue_certificates(spec, tmp_path, NOW)
+    assert made.read_bytes() == content
 
 
 def test_old_certificates_are_renewed_and_cas_stay(spec: ClusterSpec, tmp_path: pathlib.Path) -> None:

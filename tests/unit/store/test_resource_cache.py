@@ -1,5 +1,6 @@
 import pytest
 
+from cluster.store.encoding import Entry
 from cluster.store.resource_cache import Change, ResourceCache, TooOldError
 
 VALUE = b'{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"%s","namespace":"n","uid":"u"}}'
@@ -9,7 +10,7 @@ def filled() -> ResourceCache:
     cache = ResourceCache("configmaps")
     cache.load({}, 1)
     for revision, name in enumerate((b"b", b"a", b"c"), start=2):
-        cache.put(f"n/{name.decode()}", VALUE % name, revision)
+        cache.put(f"n/{name.decode()}", Entry(VALUE % name, revision))
     return cache
 
 
@@ -35,7 +36,7 @@ def test_a_watcher_is_told_until_it_stops() -> None:
     cache = filled()
     seen: list[Change] = []
     stop = cache.subscribe(seen.append, lambda: None)
-    cache.put("n/a", VALUE % b"a", 5)
+    cache.put("n/a", Entry(VALUE % b"a", 5))
     stop()
-    cache.put("n/a", VALUE % b"a", 6)
+    cache.put("n/a", Entry(VALUE % b"a", 6))
     assert [(c.type, c.revision) for c in seen] == [("MODIFIED", 5)]
