@@ -295,8 +295,9 @@ class DeploymentController:
         changed = copy_object(state.deployment)
         changed["metadata"].setdefault("annotations", {})[REVISION] = str(revision)
         status = changed.get("status")
-        state.deployment = await self._client.update(resources.DEPLOYMENTS, changed)
-        if status is not None:  # the conditions of this pass are not written yet
+        # By way of the status: an annotation written to the object itself would count as a new generation.
+        state.deployment = await self._client.update(resources.DEPLOYMENTS, changed, subresource="status")
+        if status is not None:  # the conditions of this pass may have changed since
             state.deployment = {**state.deployment, "status": status}
 
     async def _note_pause(self, deployment: Object) -> Object:

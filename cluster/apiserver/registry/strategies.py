@@ -7,7 +7,7 @@ Source: k8s.io/kubernetes, pkg/registry/*/strategy.go.
 from cluster.api.resources import Resource
 from cluster.apiserver.custom_resources.strategy import DefinitionStrategy, InstanceStrategy
 from cluster.apiserver.registry.services import ServiceStrategy
-from cluster.apiserver.registry.strategy import DeletePlan, Strategy
+from cluster.apiserver.registry.strategy import DeletePlan, Strategy, keep
 from cluster.machinery.objects import Object
 
 
@@ -36,6 +36,12 @@ class DeploymentStrategy(Generational):
 
     def content(self, obj: Object) -> object:
         return obj.get("spec"), obj["metadata"].get("annotations") or {}
+
+    def reset_for_update(self, new: Object, old: Object, subresource: str) -> None:
+        """Who writes the status may annotate, and not label."""
+        super().reset_for_update(new, old, subresource)
+        if subresource == "status":
+            keep(new["metadata"], old["metadata"], "labels")
 
 
 class DaemonSetStrategy(Generational):

@@ -62,9 +62,9 @@ class Strategy:
             if status is not None:
                 new["status"] = status
             for field in ("deletionTimestamp", "ownerReferences"):
-                _keep(metadata, old["metadata"], field)
+                keep(metadata, old["metadata"], field)
         elif self.has_status:
-            _keep(new, old, "status")
+            keep(new, old, "status")
 
     def prepare_for_update(self, new: Object, old: Object, subresource: str) -> None:
         if self.generation and subresource != "status" and self.content(new) != self.content(old):
@@ -97,7 +97,7 @@ class Strategy:
         """Give back what the object had reserved."""
 
 
-def _keep(new: Object, old: Object, field: str) -> None:
+def keep(new: Object, old: Object, field: str) -> None:
     if field in old:
         new[field] = old[field]
     else:
