@@ -24,7 +24,7 @@ def settle(settings: kopf.OperatorSettings, **_: Any) -> None:
 
 
 @kopf.on.create(_GROUP, "v1", "greenhouses")
-def planted(spec: kopf.Spec, name: str, namespace: str, body: kopf.Body, **_: Any) -> dict[str, str]:
+def planted(spec: kopf.Spec, name: str, namespace: str | None, body: kopf.Body, **_: Any) -> dict[str, str]:
     child = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"crop": spec["crop"]}}
     kopf.adopt(child, owner=body)
     _maps().create_namespaced_config_map(namespace, child)
@@ -33,13 +33,13 @@ def planted(spec: kopf.Spec, name: str, namespace: str, body: kopf.Body, **_: An
 
 
 @kopf.on.update(_GROUP, "v1", "greenhouses", field="spec.crop")
-def changed(old: str, new: str, name: str, namespace: str, patch: kopf.Patch, **_: Any) -> None:
+def changed(old: Any, new: Any, name: str, namespace: str | None, patch: kopf.Patch, **_: Any) -> None:
     _maps().patch_namespaced_config_map(name, namespace, {"data": {"crop": new, "before": old}})
     patch.status["replaced"] = old
 
 
 @kopf.on.delete(_GROUP, "v1", "greenhouses")
-def gone(name: str, namespace: str, **_: Any) -> None:
+def gone(name: str, namespace: str | None, **_: Any) -> None:
     meta = {"name": f"{name}-goodbye"}
     _maps().create_namespaced_config_map(namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta})
 
@@ -50,6 +50,6 @@ def watered(status: kopf.Status, patch: kopf.Patch, **_: Any) -> None:
 
 
 @kopf.on.event("", "v1", "configmaps", labels={"greet": "me"})
-def greeted(event: kopf.RawEvent, name: str, namespace: str, annotations: kopf.Annotations, **_: Any) -> None:
+def greeted(event: kopf.RawEvent, name: str, namespace: str | None, annotations: kopf.Annotations, **_: Any) -> None:
     if event["type"] == "ADDED" and "greeted" not in annotations:
         _maps().patch_namespaced_config_map(name, namespace, {"metadata": {"annotations": {"greeted": "yes"}}})
