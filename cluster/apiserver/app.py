@@ -38,8 +38,9 @@ from cluster.apiserver.watch import Watcher
 from cluster.machinery.decode import BODY_LIMIT
 from cluster.machinery.status_errors import ApiError
 from cluster.store import compaction
-from cluster.store.etcd_client import EtcdClient, EtcdError, EtcdTLS
+from cluster.store.backend import StoreError
 from cluster.store.object_store import ObjectStore
+from cluster.store.opening import open_backend
 from cluster.store.watch_cache import WatchCache
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,11 @@ class Apiserver:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.files = FileChanges(_files(options))
-        self.etcd = EtcdClient(
-            options.etcd_servers, EtcdTLS(options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile)
+        self.etcd = open_backend(
+            options.etcd_servers,
+            ca_file=options.etcd_cafile,
+            cert_file=options.etcd_certfile,
+            key_file=options.etcd_keyfile,
         )
         self.sealing = encryption_at_rest.build(options)
         self.cache = WatchCache(self.etcd, sealing=self.sealing)
@@ -138,7 +142,7 @@ class Apiserver:
         try:
             async with asyncio.timeout(2):
                 await self.cache.read_revision()
-        except (EtcdError, TimeoutError) as fault:
+        except (StoreError, TimeoutError) as fault:
             return f"etcd does not answer: {fault}"
         return ""
 
@@ -266,7 +270,7 @@ class Apiserver:
         try:
             async with asyncio.timeout(1):
                 await masters.leave()
-        except (ApiError, EtcdError, TimeoutError) as fault:
+        except (ApiError, StoreError, TimeoutError) as fault:
             log.warning("our endpoint stays until its lease ends: %s", fault)
 
     async def _listen(self, server: web.Server, context: ssl.SSLContext) -> asyncio.Server:

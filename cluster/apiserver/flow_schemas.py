@@ -14,7 +14,7 @@ from cluster.apiserver.registry.generic import WriteContext, Writer, now_text
 from cluster.apiserver.registry.registry import Registry
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError
-from cluster.store.etcd_client import EtcdError
+from cluster.store.backend import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class FlowSchemaConditions:
             for schema in self._registry.list(FLOW_SCHEMAS):
                 try:
                     await self._look_at(schema)
-                except (ApiError, EtcdError) as fault:
+                except (ApiError, StoreError) as fault:
                     log.info("the status of FlowSchema %s waits: %s", schema["metadata"]["name"], fault)
                     pause = RETRY
             if pause:

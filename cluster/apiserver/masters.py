@@ -14,7 +14,7 @@ from cluster.api import resources
 from cluster.apiserver.registry.registry import Registry
 from cluster.machinery.objects import Object, copy_object
 from cluster.machinery.status_errors import AlreadyExists, ApiError, Conflict
-from cluster.store.etcd_client import EtcdError
+from cluster.store.backend import StoreError
 from cluster.store.object_store import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Masters:
                         await self._publish()
             except TimeoutError:
                 pass  # time to say again that this server lives
-            except (ApiError, EtcdError) as fault:
+            except (ApiError, StoreError) as fault:
                 log.warning("the endpoints of default/kubernetes are not up to date: %s", fault)
                 pause = RETRY
             await asyncio.sleep(pause)

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError, InternalError, ServiceUnavailable, Timeout
-from cluster.store.etcd_client import EtcdError
+from cluster.store.backend import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def as_api_error(fault: Exception) -> ApiError:
     """What a client is told about any failure. Faults of our own are logged with their trace, never shown."""
     if isinstance(fault, ApiError):
         return fault
-    if isinstance(fault, EtcdError):
+    if isinstance(fault, StoreError):
         log.warning("the store failed: %s", fault)
         if fault.full:
             return ServiceUnavailable(

@@ -15,13 +15,13 @@ from cluster.apiserver.verbs import manager_of
 from cluster.machinery.decode import decode_body
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import MethodNotAllowed, not_found
-from cluster.store.etcd_client import EtcdClient, EtcdError
+from cluster.store.backend import Backend, StoreError
 
 _UNTRACKED = frozenset({"selfsubjectreviews", "selfsubjectrulesreviews"})
 
 
 class ReviewServer:
-    def __init__(self, reviews: Reviews, etcd: EtcdClient) -> None:
+    def __init__(self, reviews: Reviews, etcd: Backend) -> None:
         self._reviews = reviews
         self._etcd = etcd
 
@@ -49,7 +49,7 @@ class ReviewServer:
         try:
             await self._etcd.status()
             healthy, message = True, "ok"
-        except EtcdError as fault:
+        except StoreError as fault:
             healthy, message = False, str(fault)
         condition = {"type": "Healthy", "status": "True" if healthy else "False", "message": message}
         if not healthy:

@@ -8,27 +8,28 @@ there five minutes ago; the others wait. Key and protocol are upstream's, so bot
 import asyncio
 import logging
 
-from cluster.store import etcd_client as etcd
+from cluster.store import backend
+from cluster.store.backend import Backend, StoreError
 
 log = logging.getLogger(__name__)
 
 KEY = b"compact_rev_key"
 
 
-async def run(client: etcd.EtcdClient, interval: float) -> None:
+async def run(client: Backend, interval: float) -> None:
     """For ever; `interval` in seconds, 0 never compacts."""
     version, revision = 0, 0
     while interval > 0:
         await asyncio.sleep(interval)
         try:
             version, revision = await _compact(client, version, revision)
-        except etcd.EtcdError as fault:
+        except StoreError as fault:
             log.warning("compaction is put off: %s", fault)
 
 
-async def _compact(client: etcd.EtcdClient, version: int, revision: int) -> tuple[int, int]:
+async def _compact(client: Backend, version: int, revision: int) -> tuple[int, int]:
     value = str(revision).encode()
-    answer = await client.txn([etcd.compare_version(KEY, version)], [etcd.put(KEY, value)], [etcd.get(KEY)])
+    answer = await client.txn([backend.compare_version(KEY, version)], [backend.put(KEY, value)], [backend.get(KEY)])
     now = int(answer.header.revision)
     if not answer.succeeded:
         kvs = answer.responses[0].response_range.kvs

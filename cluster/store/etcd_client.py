@@ -7,7 +7,7 @@ conflict. Watches have a channel of their own, so that a burst of events does no
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from cluster.store.backend import StoreError, WatchControl
 from cluster.store.generated import etcd_pb2 as pb
 
 REQUEST_TIMEOUT = 10.0
@@ -62,25 +63,8 @@ _SURELY_NOT_EXECUTED = (
 )
 
 
-class EtcdError(Exception):
-    """etcd refused or did not answer. `ambiguous` means that a write may have happened all the same."""
-
-    def __init__(self, message: str, *, ambiguous: bool = False, compacted: bool = False, full: bool = False) -> None:
-        super().__init__(message)
-        self.ambiguous = ambiguous
-        self.compacted = compacted
-        self.full = full
-        """The database reached its quota: etcd takes deletes and no more."""
-
-
-@dataclass(frozen=True, slots=True)
-class WatchControl:
-    """What can be done to an open watch."""
-
-    ask_progress: Callable[[], Awaitable[None]]
-    """Asks etcd for a progress answer on this stream."""
-    abandon: Callable[[], None]
-    """End it with an EtcdError: its member does not seem to answer."""
+class EtcdError(StoreError):
+    """etcd refused or did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +74,6 @@ class EtcdTLS:
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
-
-
-def range_end(prefix: bytes) -> bytes:
-    """The first key after all that begin with `prefix`."""
-    for at in range(len(prefix) - 1, -1, -1):
-        if prefix[at] < 0xFF:
-            return prefix[:at] + bytes([prefix[at] + 1])
-    return b"\0"
 
 
 def _read(path: str) -> bytes | None:
@@ -324,24 +300,3 @@ def _translate(fault: Any, url: str, method: str) -> EtcdError:
         compacted="required revision has been compacted" in lowered,
         full="database space exceeded" in lowered,
     )
-
-
-def compare_mod(key: bytes, revision: int) -> Any:
-    """True when the key was last written at `revision`; 0 means it does not exist."""
-    return pb.Compare(key=key, target=pb.Compare.MOD, result=pb.Compare.EQUAL, mod_revision=revision)
-
-
-def compare_version(key: bytes, version: int) -> Any:
-    return pb.Compare(key=key, target=pb.Compare.VERSION, result=pb.Compare.EQUAL, version=version)
-
-
-def put(key: bytes, value: bytes, lease: int = 0) -> Any:
-    return pb.RequestOp(request_put=pb.PutRequest(key=key, value=value, lease=lease))
-
-
-def get(key: bytes) -> Any:
-    return pb.RequestOp(request_range=pb.RangeRequest(key=key))
-
-
-def delete(key: bytes) -> Any:
-    return pb.RequestOp(request_delete_range=pb.DeleteRangeRequest(key=key))

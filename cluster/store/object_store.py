@@ -13,7 +13,8 @@ from typing import Any
 
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError
-from cluster.store import etcd_client as etcd
+from cluster.store import backend
+from cluster.store.backend import Backend, StoreError
 from cluster.store.encoding import Entry, encode_stored
 from cluster.store.encryption import Sealing, plain_entry
 from cluster.store.keys import collection_prefix, object_key
@@ -60,7 +61,7 @@ class SharedLeases:
     REUSE_SECONDS = 60
     MAX_OBJECTS = 1000
 
-    def __init__(self, client: etcd.EtcdClient) -> None:
+    def __init__(self, client: Backend) -> None:
         self._client = client
         self._lease, self._until, self._used, self._ttl = 0, 0.0, 0, 0
         self._lock = asyncio.Lock()
@@ -76,7 +77,7 @@ class SharedLeases:
 
 
 class ObjectStore:
-    def __init__(self, client: etcd.EtcdClient, sealing: Sealing | None = None) -> None:
+    def __init__(self, client: Backend, sealing: Sealing | None = None) -> None:
         """`sealing` says what is encrypted at rest; None leaves all values as they are."""
         self._client = client
         self._sealing = sealing
@@ -126,7 +127,7 @@ class ObjectStore:
         """The entry as written, or etcd's answer about what is there instead."""
         sealed = value if self._sealing is None else self._sealing.seal(place, key, value)
         answer, _ = await self._client.commit(
-            [etcd.compare_mod(key, revision)], [etcd.put(key, sealed, lease)], [etcd.get(key)]
+            [backend.compare_mod(key, revision)], [backend.put(key, sealed, lease)], [backend.get(key)]
         )
         if answer.succeeded:
             return Entry(value, answer.header.revision)
@@ -140,7 +141,7 @@ class ObjectStore:
         """Delete the state of `revision`. Returns the revision of the delete. Raises RevisionConflictError."""
         key = object_key(place, namespace, name).encode()
         answer, repeated = await self._client.commit(
-            [etcd.compare_mod(key, revision)], [etcd.delete(key)], [etcd.get(key)]
+            [backend.compare_mod(key, revision)], [backend.delete(key)], [backend.get(key)]
         )
         if not answer.succeeded:
             found = answer.responses[0].response_range
@@ -200,7 +201,7 @@ class ObjectStore:
     async def reserve(self, place: str, name: str, owner: str) -> bool:
         """Take a name for oneself; False when somebody else has it."""
         key = object_key(place, "", name).encode()
-        answer = await self._client.txn([etcd.compare_mod(key, 0)], [etcd.put(key, owner.encode())])
+        answer = await self._client.txn([backend.compare_mod(key, 0)], [backend.put(key, owner.encode())])
         return bool(answer.succeeded)
 
     async def release(self, place: str, name: str) -> None:
@@ -209,12 +210,12 @@ class ObjectStore:
     async def keep(self, place: str, name: str, ttl: int) -> None:
         """Say that somebody called `name` is alive; said again within `ttl` seconds, or forgotten."""
         lease = await self._client.grant_lease(ttl)
-        await self._client.txn([], [etcd.put(object_key(place, "", name).encode(), b"", lease)])
+        await self._client.txn([], [backend.put(object_key(place, "", name).encode(), b"", lease)])
 
     async def names(self, place: str) -> list[str]:
         """Who is reserved or alive."""
         prefix = collection_prefix(place).encode()
-        answer = await self._client.range(prefix, etcd.range_end(prefix), keys_only=True)
+        answer = await self._client.range(prefix, backend.range_end(prefix), keys_only=True)
         return [kv.key[len(prefix) :].decode() for kv in answer.kvs]
 
     async def list_at(self, place: str, namespace: str, revision: int, after: str, limit: int) -> Page:
@@ -226,8 +227,8 @@ class ObjectStore:
         prefix = collection_prefix(place, namespace).encode()
         start = collection_prefix(place).encode() + after.encode() + b"\0" if after else prefix
         try:
-            answer = await self._client.range(start, etcd.range_end(prefix), limit=limit, revision=revision)
-        except etcd.EtcdError as fault:
+            answer = await self._client.range(start, backend.range_end(prefix), limit=limit, revision=revision)
+        except StoreError as fault:
             if fault.compacted:
                 raise CompactedError(str(fault)) from fault
             raise

@@ -11,11 +11,10 @@ import heapq
 import itertools
 import logging
 from collections.abc import Callable
-from typing import Any
 
+from cluster.store.backend import Backend, Event, StoreError, WatchControl, range_end
 from cluster.store.encoding import Entry
 from cluster.store.encryption import Sealing, UnreadableError, plain_entry
-from cluster.store.etcd_client import EtcdClient, EtcdError, WatchControl, range_end
 from cluster.store.generated import etcd_pb2 as pb
 from cluster.store.keys import PREFIX
 from cluster.store.resource_cache import Hidden, ResourceCache
@@ -42,7 +41,7 @@ class TooNewError(Exception):
 class WatchCache:
     """`run` in a task; `wait_ready` before the first read."""
 
-    def __init__(self, client: EtcdClient, prefix: str = PREFIX, sealing: Sealing | None = None) -> None:
+    def __init__(self, client: Backend, prefix: str = PREFIX, sealing: Sealing | None = None) -> None:
         """`sealing` opens what is encrypted at rest; None when nothing is."""
         self._client = client
         self._sealing = sealing
@@ -112,7 +111,7 @@ class WatchCache:
             waiting, self._asked = self._asked, None
             try:
                 revision = await self._client.current_revision()
-            except EtcdError as fault:
+            except StoreError as fault:
                 waiting.set_exception(fault)
                 waiting.exception()
             else:
@@ -179,7 +178,7 @@ class WatchCache:
                     if self.revision == 0:
                         await self._load()
                     await self._follow()
-                except EtcdError as fault:
+                except StoreError as fault:
                     failures = 0 if self._lively else failures + 1
                     if fault.compacted:
                         log.warning("the watch fell behind compaction, loading everything again")
@@ -261,7 +260,7 @@ class WatchCache:
         self._applied_keys.add(key)
         return True
 
-    def _apply(self, event: Any) -> None:
+    def _apply(self, event: Event) -> None:
         path = event.kv.key.decode()[len(self._prefix) :]
         revision = event.kv.mod_revision
         cache, rest = self._locate(path)

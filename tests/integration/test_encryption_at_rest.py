@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.store import etcd_client
+from cluster.store import backend
 from tests.integration.conftest import Api, serving
 
 PASSWORD = "correct-horse-battery-staple"
@@ -142,7 +142,7 @@ async def test_without_configuration_a_sealed_value_is_an_error_of_that_object_a
     async with serving(etcd_url, tmp_path) as api:
         core = await api.namespace("unsealed")
         key_name = b"/registry/secrets/unsealed/box"
-        await api.server.etcd.txn([], [etcd_client.put(key_name, b"k8s:enc:secretbox:v1:k:xxx")])
+        await api.server.etcd.txn([], [backend.put(key_name, b"k8s:enc:secretbox:v1:k:xxx")])
         status, answer = await api.call("GET", f"{core}/secrets/box")
         assert status == 500
         assert "identity transformer tried to read encrypted data" in answer["message"]

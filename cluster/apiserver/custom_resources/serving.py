@@ -26,7 +26,7 @@ from cluster.apiserver.registry.registry import Registry, own_context
 from cluster.machinery.objects import Object, copy_object
 from cluster.machinery.status_errors import ApiError, Conflict, NotFound
 from cluster.machinery.timestamps import format_time
-from cluster.store.etcd_client import EtcdError
+from cluster.store.backend import StoreError
 from cluster.store.keys import place
 from cluster.store.resource_cache import Change
 from cluster.store.watch_cache import WatchCache
@@ -167,7 +167,7 @@ class CustomResources:
                         pause = _LINGERING_SECONDS
                 except (Conflict, NotFound):
                     pause = pause or _RETRY_SECONDS  # somebody else was faster, or it is gone: the next look knows
-                except (ApiError, EtcdError, TimeoutError) as fault:
+                except (ApiError, StoreError, TimeoutError) as fault:
                     log.warning("CustomResourceDefinition %s: %s", definition["metadata"]["name"], fault)
                     pause = pause or _RETRY_SECONDS
                 except Exception:

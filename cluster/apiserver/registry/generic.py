@@ -27,8 +27,8 @@ from cluster.machinery.status_errors import (
     not_found,
 )
 from cluster.machinery.timestamps import format_time
+from cluster.store.backend import StoreError
 from cluster.store.encoding import Entry, encode_stored
-from cluster.store.etcd_client import EtcdError
 from cluster.store.object_store import KeyExistsError, KeyMissingError, ObjectStore, RevisionConflictError
 
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
@@ -208,7 +208,7 @@ class Writer:
             except KeyMissingError:
                 await give_back()
                 raise not_found(resource.group, resource.plural, name) from None
-            except (ApiError, EtcdError) as fault:
+            except (ApiError, StoreError) as fault:
                 if surely_not_written(fault):
                     await give_back()
                 raise
@@ -335,7 +335,7 @@ class Writer:
 
 def surely_not_written(fault: Exception) -> bool:
     """False when the store may hold the object all the same: then what it needs is not given to somebody else."""
-    return not (isinstance(fault, EtcdError) and fault.ambiguous)
+    return not (isinstance(fault, StoreError) and fault.ambiguous)
 
 
 def check_namespace(kind: Kind, namespace: str, metadata: Object) -> None:

@@ -12,7 +12,7 @@ from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.registry.services import IP_ADDRESSES, NODE_PORTS_PLACE, Allocator, held_ports
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError
-from cluster.store.etcd_client import EtcdError
+from cluster.store.backend import StoreError
 from cluster.store.object_store import ObjectStore
 from cluster.store.watch_cache import TooNewError, WatchCache
 
@@ -51,5 +51,5 @@ async def run(registry: Registry, store: ObjectStore, cache: WatchCache, allocat
                 log.warning("node port %s belongs to no Service, giving it back", port)
                 await allocator.free_port(int(port))
             suspected = found
-        except (ApiError, EtcdError, TooNewError) as fault:
+        except (ApiError, StoreError, TooNewError) as fault:
             log.warning("addresses and node ports were not checked: %s", fault)
