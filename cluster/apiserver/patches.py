@@ -18,7 +18,14 @@ from cluster.machinery import patched_text
 from cluster.machinery.decode import decode_yaml, go_kind, media_type
 from cluster.machinery.field_errors import quoted
 from cluster.machinery.objects import Object, copy_object
-from cluster.machinery.status_errors import ApiError, BadRequest, NotFound, UnsupportedMediaType, invalid
+from cluster.machinery.status_errors import (
+    AlreadyExists,
+    ApiError,
+    BadRequest,
+    NotFound,
+    UnsupportedMediaType,
+    invalid,
+)
 
 if TYPE_CHECKING:
     from cluster.apiserver.verbs import Call, Verbs
@@ -127,15 +134,21 @@ async def _apply(verbs: "Verbs", call: "Call", data: bytes, subresource: str) ->
     async def make(old: Object) -> Object:
         return merge(old)
 
-    try:
-        entry, _ = await verbs.writer.update(kind, route.namespace, route.name, make, context, subresource=subresource)
-        return verbs.answer(call, entry)
-    except NotFound:
-        if subresource:
-            raise
-    if (applied.get("metadata") or {}).get("uid"):
-        raise BadRequest("uid mismatch: the provided object specified uid, and no existing object was found")
-    obj = merge(None)
-    obj.setdefault("metadata", {})["name"] = route.name
-    entry = await verbs.writer.create(kind, route.namespace, obj, context)
-    return verbs.answer(call, entry, 201)
+    while True:
+        try:
+            entry, _ = await verbs.writer.update(
+                kind, route.namespace, route.name, make, context, subresource=subresource
+            )
+            return verbs.answer(call, entry)
+        except NotFound:
+            if subresource:
+                raise
+        if (applied.get("metadata") or {}).get("uid"):
+            raise BadRequest("uid mismatch: the provided object specified uid, and no existing object was found")
+        obj = merge(None)
+        obj.setdefault("metadata", {})["name"] = route.name
+        try:
+            entry = await verbs.writer.create(kind, route.namespace, obj, context)
+        except AlreadyExists:
+            continue  # somebody else made it meanwhile: then this is a change of theirs
+        return verbs.answer(call, entry, 201)

@@ -126,14 +126,15 @@ class ObjectStore:
     async def _put(self, place: str, key: bytes, value: bytes, revision: int, lease: int) -> Entry | Any:
         """The entry as written, or etcd's answer about what is there instead."""
         sealed = value if self._sealing is None else self._sealing.seal(place, key, value)
-        answer, _ = await self._client.commit(
+        answer, repeated = await self._client.commit(
             [backend.compare_mod(key, revision)], [backend.put(key, sealed, lease)], [backend.get(key)]
         )
         if answer.succeeded:
             return Entry(value, answer.header.revision)
         found = answer.responses[0].response_range
-        # The very bytes, with uid and times: an earlier try did it, and its answer was lost.
-        if found.kvs and found.kvs[0].value == sealed:
+        # The very bytes, after a try whose answer was lost: that try did it. Without such a try somebody else wrote
+        # the same, and who counts (a quota's use, say) must count again.
+        if repeated and found.kvs and found.kvs[0].value == sealed:
             return Entry(value, found.kvs[0].mod_revision)
         return found
 

@@ -72,7 +72,9 @@ class Client:
         if op.status in (0, 500, 503, 504):
             self._server = (self._server + 1) % len(self._servers.apiservers)
             await asyncio.sleep(0.02)
-        if op.seen is not None and op.status < 300:
+        if op.verb == "delete":
+            self._last.pop(op.name, None)
+        elif op.seen is not None and op.status < 300:
             self._last[op.name] = op.seen
 
     def _mark(self) -> str:

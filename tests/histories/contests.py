@@ -62,6 +62,9 @@ async def quota_contest(servers: Servers, number: int) -> list[str]:
         status = {"hard": {"count/configmaps": str(HARD)}, "used": {"count/configmaps": "0"}}
         url = f"{place}/resourcequotas/few/status"
         await _send(servers, session, 0, "PUT", url, {**quota, "status": status})
+        # A server enforces what it has seen; a consistent read makes each of them see it.
+        for at in range(len(servers.apiservers)):
+            await _send(servers, session, at, "GET", f"{place}/resourcequotas/few", None)
 
         async def create(at: int) -> int:
             body = _object("ConfigMap", f"c{at}")
@@ -86,12 +89,12 @@ async def _post(servers: Servers, session: aiohttp.ClientSession, at: int, path:
 
 
 async def _send(
-    servers: Servers, session: aiohttp.ClientSession, at: int, method: str, path: str, body: dict[str, Any]
+    servers: Servers, session: aiohttp.ClientSession, at: int, method: str, path: str, body: dict[str, Any] | None
 ) -> int:
     """The status of the answer."""
     server = servers.apiservers[at]
-    headers = {"Content-Type": "application/json"}
-    data = orjson.dumps(body)
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    data = orjson.dumps(body) if body is not None else None
     async with session.request(
         method, server.url + path, data=data, headers=headers, ssl=servers.context(server)
     ) as answer:

@@ -13,7 +13,7 @@ import orjson
 
 from tests.histories.operations import Stored
 
-QUIET = 1.0
+QUIET = 0.5
 """Seconds without a change after which the log is taken to be told."""
 
 

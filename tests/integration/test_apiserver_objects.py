@@ -36,6 +36,29 @@ async def test_a_write_that_changes_nothing_keeps_the_version(api: "Api") -> Non
     assert same["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
 
 
+async def test_version_zero_is_no_condition_of_an_update(api: "Api") -> None:
+    base = await api.namespace("t-zero")
+    await api.call("POST", f"{base}/configmaps", config_map("a", k="1"))
+    wanted = config_map("a", k="2")
+    wanted["metadata"]["resourceVersion"] = "0"
+    status, changed = await api.call("PUT", f"{base}/configmaps/a", wanted)
+    assert (status, changed["data"]) == (200, {"k": "2"})
+
+
+async def test_appliers_of_one_new_object_do_not_meet_as_a_conflict(api: "Api") -> None:
+    base = await api.namespace("t-apply-race")
+
+    async def apply(name: str, manager: int) -> int:
+        body = config_map(name, **{f"k{manager}": "x"})
+        path = f"{base}/configmaps/{name}?fieldManager=m{manager}"
+        return (await api.call("PATCH", path, body, "application/apply-patch+yaml"))[0]
+
+    statuses = await asyncio.gather(*(apply(f"c{number}", manager) for number in range(10) for manager in range(4)))
+    assert set(statuses) == {200, 201}
+    _, found = await api.call("GET", f"{base}/configmaps")
+    assert all(len(item["data"]) == 4 for item in found["items"])
+
+
 async def test_a_dry_run_stores_nothing(api: "Api") -> None:
     base = await api.namespace("t-dry")
     status, _ = await api.call("POST", f"{base}/configmaps?dryRun=All", config_map("a"))

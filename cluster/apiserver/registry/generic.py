@@ -245,7 +245,8 @@ class Writer:
                 f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {before['uid']}"
             )
             raise conflict(resource.group, resource.plural, name, why)
-        version = metadata.get("resourceVersion")
+        # As upstream reads it: 0 is no version, and so no condition.
+        version = metadata.get("resourceVersion") if metadata.get("resourceVersion") != "0" else ""
         if version and version != before["resourceVersion"]:
             raise conflict(resource.group, resource.plural, name, STALE)
         if not version and not strategy.unconditional_update:
