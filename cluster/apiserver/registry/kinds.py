@@ -5,7 +5,7 @@ One place may be served under several API versions (events, autoscaling v1 and v
 version are converted on the way out and in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -33,6 +33,8 @@ class Kind:
     """A custom resource: items of its lists carry kind and apiVersion."""
     ttl: int = 0
     """Seconds after which objects vanish; 0 for never."""
+    converts: bool = False
+    """Objects stored in another version are not readable by `decode` until `converted` has asked a webhook."""
     prefix: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,3 +71,13 @@ class Kind:
         if self.convert is not None and obj["apiVersion"] != self.storage_version:
             return self.convert(obj, self.storage_version)
         return obj
+
+    # Only for kinds that say `converts`; who does not, need not wait.
+
+    async def converted(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Entries in this kind's version, in the same order. Raises ApiError when that fails for one of them."""
+        return list(entries)
+
+    async def stored(self, obj: Object) -> Object:
+        """As `to_storage`."""
+        return self.to_storage(obj)

@@ -1,0 +1,1 @@
+"""Servers that are asked about writes (admission) and for objects in another version (conversion)."""
