@@ -18,6 +18,7 @@ from cluster.api import resources
 from cluster.apiserver import encryption_at_rest, health, memory, security, serving_certificate, start_up
 from cluster.apiserver.admission.chain import build_admission
 from cluster.apiserver.custom_resources.serving import CustomResources
+from cluster.apiserver.custom_resources.watching import ConvertingStream
 from cluster.apiserver.file_changes import FileChanges
 from cluster.apiserver.flow_schemas import FlowSchemaConditions
 from cluster.apiserver.kubelet_proxy import KubeletProxy
@@ -32,9 +33,11 @@ from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.registry.services import Allocator, ServiceStrategy
 from cluster.apiserver.review_pages import ReviewServer
 from cluster.apiserver.server import ApiServer
+from cluster.apiserver.service_resolver import ServiceResolver
 from cluster.apiserver.subresources import Subresources
 from cluster.apiserver.verbs import Verbs
 from cluster.apiserver.watch import Watcher
+from cluster.apiserver.webhooks.client import WebhookClient
 from cluster.machinery.decode import BODY_LIMIT
 from cluster.machinery.status_errors import ApiError
 from cluster.store import compaction
@@ -70,9 +73,12 @@ class Apiserver:
         self.writer = Writer(self.store)
         self.registry = Registry(self.store, self.cache, self.writer, event_ttl=int(options.event_ttl))
         self.registry.add_built_in()
-        self.custom = CustomResources(self.registry, self.cache, self.writer)
+        self.services = ServiceResolver(self.registry, to_endpoints=options.enable_aggregator_routing)
+        self.webhooks = WebhookClient(self.services)
+        self.custom = CustomResources(self.registry, self.cache, self.writer, self.webhooks)
         self.lister = Lister(self.cache, self.store)
         self.watcher = Watcher(self.cache, self.lister)
+        self.watcher.converting = ConvertingStream
         self.verbs = Verbs(self.writer, self.lister, self.watcher)
         self.security = security.build(options, self.registry)
         self.writer.admission = build_admission(
@@ -202,6 +208,7 @@ class Apiserver:
                     for task in background:
                         task.cancel()
         finally:
+            await self.webhooks.close()
             await self.etcd.close()
 
     def _watch_files(self, context: serving_certificate.ServingContext) -> None:

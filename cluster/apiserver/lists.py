@@ -4,6 +4,7 @@ LIST: from memory whenever what is asked for is there, from etcd at an old revis
 Source of the semantics: the Kubernetes API concepts page, "Semantics for get and list".
 """
 
+from dataclasses import replace
 from itertools import islice
 
 from cluster.apiserver import views
@@ -53,13 +54,33 @@ class Lister:
     async def entries(
         self, kind: Kind, namespace: str, options: ListOptions, matches: Matches
     ) -> tuple[list[Entry], views.ListMeta]:
+        if kind.converts:
+            return await self._converted(kind, namespace, options, matches)
+        return await self._as_stored(kind, namespace, options, matches)
+
+    async def _converted(
+        self, kind: Kind, namespace: str, options: ListOptions, matches: Matches
+    ) -> tuple[list[Entry], views.ListMeta]:
+        """Of a kind whose objects a webhook converts. Selectors look at what comes out, so all have to go in."""
+        if matches is everything:
+            entries, meta = await self._as_stored(kind, namespace, options, everything)
+            return await kind.converted(entries), meta
+        whole = replace(options, limit=0, match=options.match or (EXACT if _is_page(options) else ""))
+        entries, meta = await self._as_stored(kind, namespace, whole, everything)
+        found = list(filter(matches, await kind.converted(entries)))
+        if not options.limit or len(found) <= options.limit or options.resource_version == "0":
+            return found, meta
+        found = found[: options.limit]
+        return found, views.ListMeta(meta.revision, self._token(meta.revision, namespace, found[-1]))
+
+    async def _as_stored(
+        self, kind: Kind, namespace: str, options: ListOptions, matches: Matches
+    ) -> tuple[list[Entry], views.ListMeta]:
         if options.continue_token:
             revision, start = decode_continue(options.continue_token)
             # A start key names the first of the rest; its trailing NUL makes it "behind the last one seen".
             return await self._at(kind, namespace, max(revision, 0), start.rstrip("\0"), options, matches)
-        if options.match == EXACT or (
-            not options.match and options.limit and options.resource_version not in ("", "0")
-        ):
+        if options.match == EXACT or _is_page(options):
             return await self._at(kind, namespace, options.revision, "", options, matches)
         await self.fresh(options.resource_version)
         limit = 0 if options.resource_version == "0" else options.limit
@@ -133,6 +154,11 @@ class Lister:
                 return found, views.ListMeta(revision)
             last = page.entries[-1]
             start = cache_key(last.namespace, last.name)
+
+
+def _is_page(options: ListOptions) -> bool:
+    """A limit together with a version asks for just that version."""
+    return not options.match and bool(options.limit) and options.resource_version not in ("", "0")
 
 
 def too_new(fault: TooNewError) -> Timeout:

@@ -102,7 +102,7 @@ class Verbs:
         if entry is None:
             kind.cache.check_readable(namespace, name)
             raise not_found(kind.resource.group, kind.resource.plural, name)
-        return entry
+        return await kind.shown(entry) if kind.converts else entry
 
     async def get(self, call: Call) -> web.Response:
         route, kind = call.route, call.kind

@@ -111,6 +111,9 @@ class WatchStream:
     def end(self) -> None:
         self.done.set()
 
+    async def leave(self) -> None:
+        """The watch is over: end what was begun for it."""
+
     async def write_state(self, entries: list[Entry]) -> None:
         """All that exists, as ADDED, in portions that the client takes before the next is made."""
         for at in range(0, len(entries), _BATCH):
@@ -146,6 +149,8 @@ class Watcher:
         self._cache = cache
         self._lister = lister
         self._streams: set[WatchStream] = set()
+        self.converting: type[WatchStream] = WatchStream
+        """What serves kinds that say `converts`."""
         self._ending = False
 
     def end_all(self) -> None:
@@ -181,7 +186,8 @@ class Watcher:
         if transport is None or writer is None:
             raise ConnectionResetError("the client went away before its watch began")
         writer.send_headers()
-        stream = WatchStream(kind, namespace, matches, view, include, transport)
+        form = self.converting if kind.converts else WatchStream
+        stream = form(kind, namespace, matches, view, include, transport)
         stops: list[Callable[[], None]] = []
         self._streams.add(stream)
         try:
@@ -198,6 +204,7 @@ class Watcher:
                 stream.bookmark(self._cache.revision)
         finally:
             self._streams.discard(stream)
+            await stream.leave()
             for stop in stops:
                 stop()
         if not transport.is_closing():
@@ -211,7 +218,7 @@ class Watcher:
         if state:
             revision = self._cache.revision
             found = kind.cache.entries(namespace)
-            entries = list(found if matches is everything else filter(matches, found))
+            entries = list(found if matches is everything or kind.converts else filter(matches, found))
             stream.from_revision = revision
             await stream.write_state(entries)
             if options.send_initial_events and options.allow_bookmarks:

@@ -18,11 +18,13 @@ from cluster.api.custom_resource import CustomResource
 from cluster.api.resources import Resource
 from cluster.api.schema import schemas
 from cluster.apiserver.custom_resources import names
+from cluster.apiserver.custom_resources.conversion import Converter
 from cluster.apiserver.custom_resources.definitions import FINALIZER, is_true, parts_of, served, storage_version
 from cluster.apiserver.custom_resources.kind import CustomKind
 from cluster.apiserver.custom_resources.strategy import InstanceStrategy
 from cluster.apiserver.registry.generic import Writer
 from cluster.apiserver.registry.registry import Registry, own_context
+from cluster.apiserver.webhooks.client import WebhookClient
 from cluster.machinery.objects import Object, copy_object
 from cluster.machinery.status_errors import ApiError, Conflict, NotFound
 from cluster.machinery.timestamps import format_time
@@ -45,10 +47,11 @@ _LINGERING_SECONDS = 2.0
 class CustomResources:
     """`run` in a task. `resources` and `openapi` are what is served at the moment."""
 
-    def __init__(self, registry: Registry, cache: WatchCache, writer: Writer) -> None:
+    def __init__(self, registry: Registry, cache: WatchCache, writer: Writer, webhooks: WebhookClient) -> None:
         self._registry = registry
         self._cache = cache
         self._writer = writer
+        self._webhooks = webhooks
         self._serving: dict[str, tuple[bytes, list[CustomResource]]] = {}
         """By the definition's name: what it was when its resources were set up, and these."""
         self._resources: tuple[Resource, ...] = resources.ALL
@@ -126,7 +129,7 @@ class CustomResources:
         found = served(definition)
         spec = definition["spec"]
         stored_as = f"{spec['group']}/{storage_version(definition)}"
-        by_webhook = (spec.get("conversion") or {}).get("strategy") == "Webhook"
+        converter = self._converter(spec)
         for resource in found:
             schemas().add_custom(resource.api_version, resource.kind, resource.schema)
             where = place(resource, custom=True)
@@ -140,10 +143,15 @@ class CustomResources:
                 strategy=InstanceStrategy(resource),
                 storage_version=stored_as,
                 custom=True,
-                by_webhook=by_webhook,
+                converts=converter is not None,
+                converter=converter,
             )
             self._registry.put(kind)
         self._serving[name] = (state, found)
+
+    def _converter(self, spec: Object) -> Converter | None:
+        conversion = spec.get("conversion") or {}
+        return Converter(self._webhooks, conversion) if conversion.get("strategy") == "Webhook" else None
 
     def _withdraw(self, name: str) -> None:
         _, found = self._serving.pop(name, (b"", []))
@@ -253,6 +261,8 @@ class CustomResources:
             strategy=InstanceStrategy(resource),
             storage_version=resource.api_version,
             custom=True,
+            converts=(converter := self._converter(spec)) is not None,
+            converter=converter,
         )
 
     async def _tell(self, definition: Object, reason: str, text: str) -> None:

@@ -115,7 +115,8 @@ class Writer:
             if generate:
                 metadata["name"] = generated_name(generate)
             try:
-                return await self._store_new(kind, namespace, obj, request, context)
+                entry = await self._store_new(kind, namespace, obj, request, context)
+                return await kind.shown(entry) if kind.converts else entry
             except KeyExistsError:
                 if not generate or attempt == _NAME_TRIES - 1:
                     raise already_exists(resource.group, resource.plural, metadata["name"]) from None
@@ -137,7 +138,8 @@ class Writer:
                 if await self.store.get(kind.place, namespace, name) is not None:
                     raise KeyExistsError(name)
                 return unstored(obj)
-            return await self.store.create(kind.place, namespace, name, kind.to_storage(obj), kind.ttl)
+            stored = await kind.stored(obj) if kind.converts else kind.to_storage(obj)
+            return await self.store.create(kind.place, namespace, name, stored, kind.ttl)
         except Exception as fault:
             if undo is not None and surely_not_written(fault):
                 await undo()
@@ -180,7 +182,7 @@ class Writer:
         async def change(entry: Entry) -> Object:
             nonlocal result, last, undo
             await give_back()
-            old = kind.decode(entry)
+            old = kind.decode(await kind.shown(entry) if kind.converts else entry)
             new, undo = await self._changed(kind, namespace, name, old, make, context, subresource, validate=validate)
             metadata = new["metadata"]
             if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
@@ -192,7 +194,7 @@ class Writer:
                 result = unstored(new, entry.revision)
                 return entry.decode()
             last = new, old
-            return kind.to_storage(new)
+            return await kind.stored(new) if kind.converts else kind.to_storage(new)
 
         while True:
             try:
@@ -204,7 +206,7 @@ class Writer:
                     await give_back()
                 elif last is not None:
                     await kind.strategy.after_update(*last)
-                return result or entry, False
+                return result or (await kind.shown(entry) if kind.converts else entry), False
             except KeyMissingError:
                 await give_back()
                 raise not_found(resource.group, resource.plural, name) from None
@@ -296,7 +298,7 @@ class Writer:
                 entry, fresh = await self.store.get(kind.place, namespace, name), True
             if entry is None:
                 raise not_found(resource.group, resource.plural, name)
-            old = kind.decode(entry)
+            old = kind.decode(await kind.shown(entry) if kind.converts else entry)
             try:
                 deletion.check_preconditions(kind.resource, old, options.get("preconditions") or {})
                 if self.admission is not None and context.admit:
@@ -319,10 +321,9 @@ class Writer:
                 if marked is not None:
                     if context.dry_run or marked == old:
                         return unstored(marked, entry.revision), False
-                    stored = await self.store.replace(
-                        kind.place, namespace, name, kind.to_storage(marked), entry.revision
-                    )
-                    return stored, False
+                    wanted = await kind.stored(marked) if kind.converts else kind.to_storage(marked)
+                    stored = await self.store.replace(kind.place, namespace, name, wanted, entry.revision)
+                    return await kind.shown(stored) if kind.converts else stored, False
                 if context.dry_run:
                     return entry, True
                 revision = await self.store.remove(kind.place, namespace, name, entry.revision)

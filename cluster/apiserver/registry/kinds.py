@@ -78,6 +78,12 @@ class Kind:
         """Entries in this kind's version, in the same order. Raises ApiError when that fails for one of them."""
         return list(entries)
 
+    async def shown(self, entry: Entry) -> Entry:
+        if not self.converts:
+            return entry
+        [found] = await self.converted([entry])
+        return found
+
     async def stored(self, obj: Object) -> Object:
         """As `to_storage`."""
         return self.to_storage(obj)

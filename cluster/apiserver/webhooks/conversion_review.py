@@ -34,7 +34,8 @@ def converted(answer: Object, version: str, uid: str, objects: Sequence[Object],
     if len(found) != len(objects):
         raise BadAnswerError(f"returned {len(found)} objects, expected {len(objects)}")
     return [
-        _checked(before, after, api_version, index) for index, (before, after) in enumerate(zip(objects, found, strict=True))
+        _checked(before, after, api_version, index)
+        for index, (before, after) in enumerate(zip(objects, found, strict=True))
     ]
 
 
@@ -51,10 +52,8 @@ def _objects(answer: Object, version: str, uid: str) -> list[Any]:
     result = response.get("result")
     result = result if isinstance(result, dict) else {}
     if result.get("status") != "Success":
-        message = result.get("message")
-        raise BadAnswerError(
-            f"failed: {message or f'''response.result.status was '{result.get('status') or ''}', not 'Success' '''.strip()}"
-        )
+        silent = f"response.result.status was '{result.get('status') or ''}', not 'Success'"
+        raise BadAnswerError(f"failed: {result.get('message') or silent}")
     found = response.get("convertedObjects") or []
     if not isinstance(found, list):
         raise BadAnswerError(f"failed: response.convertedObjects is of type {go_kind(found)}, not a list")

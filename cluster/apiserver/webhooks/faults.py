@@ -68,7 +68,8 @@ def rejection(status: int) -> str:
         case 503:
             return "the server is currently unable to handle the request"
         case 504:
-            return "the server was unable to return a response in the time allotted, but may still be processing the request"
+            still = "but may still be processing the request"
+            return f"the server was unable to return a response in the time allotted, {still}"
         case _ if status >= 500:
             return 'an error on the server ("unknown") has prevented the request from succeeding'
         case _:
