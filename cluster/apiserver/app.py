@@ -17,6 +17,8 @@ from aiohttp import web
 from cluster.api import resources
 from cluster.apiserver import encryption_at_rest, health, memory, security, serving_certificate, start_up
 from cluster.apiserver.admission.chain import build_admission
+from cluster.apiserver.aggregation.aggregator import Aggregator
+from cluster.apiserver.aggregation.registration import Registration
 from cluster.apiserver.custom_resources.serving import CustomResources
 from cluster.apiserver.custom_resources.watching import ConvertingStream
 from cluster.apiserver.file_changes import FileChanges
@@ -76,6 +78,8 @@ class Apiserver:
         self.services = ServiceResolver(self.registry, to_endpoints=options.enable_aggregator_routing)
         self.webhooks = WebhookClient(self.services)
         self.custom = CustomResources(self.registry, self.cache, self.writer, self.webhooks)
+        self.aggregator = Aggregator(self.registry, options, self.services)
+        self.registration = Registration(self.registry)
         self.lister = Lister(self.cache, self.store)
         self.watcher = Watcher(self.cache, self.lister)
         self.watcher.converting = ConvertingStream
@@ -110,13 +114,15 @@ class Apiserver:
         return f"{start_up.advertise_address(self.options)}:{self.port or self.options.secure_port}"
 
     def _handler(self) -> ApiServer:
-        metrics = RequestMetrics()
+        metrics = RequestMetrics(self.aggregator.gauges)
         kubelets = KubeletProxy(self.options, self.registry)
         client = self.options.kubelet_client_certificate, self.options.kubelet_client_key
         authority = self.options.kubelet_certificate_authority
         self.files.on_change("the kubelet client certificate", [*client, authority], kubelets.forget_certificate)
+        proxy = self.options.proxy_client_cert_file, self.options.proxy_client_key_file
+        self.files.on_change("the front proxy's client certificate", proxy, self.aggregator.forget_certificate)
         checks = health.Health(self._checks())
-        pages = PageServer(checks, metrics, self.security.token_pages, self.advertised, self.custom)
+        pages = PageServer(checks, metrics, self.security.token_pages, self.advertised, self.custom, self.aggregator)
         return ApiServer(
             registry=self.registry,
             verbs=self.verbs,
@@ -125,6 +131,7 @@ class Apiserver:
             authorizer=self.security.authorizer,
             pages=pages,
             reviews=ReviewServer(self.security.reviews, self.etcd),
+            aggregator=self.aggregator,
             metrics=metrics,
             max_reads=self.options.max_requests_inflight,
             max_writes=self.options.max_mutating_requests_inflight,
@@ -187,6 +194,8 @@ class Apiserver:
                     tasks.create_task(self._repair_services(), name="service-repair"),
                     tasks.create_task(self._tell_flow_schemas(), name="flow-schemas"),
                     tasks.create_task(self.custom.run(), name="custom-resources"),
+                    tasks.create_task(self._register_services(), name="api-service-registration"),
+                    tasks.create_task(self.aggregator.run(), name="aggregator"),
                     tasks.create_task(compaction.run(self.etcd, interval), name="compaction"),
                     tasks.create_task(self.files.run(), name="file-changes"),
                     tasks.create_task(memory.run(), name="memory"),
@@ -260,6 +269,10 @@ class Apiserver:
             self.cache.on_gone(PLACE, masters.someone_left.set)
             await masters.run()
 
+    async def _register_services(self) -> None:
+        await self.booted.wait()
+        await self.registration.run()
+
     async def _tell_flow_schemas(self) -> None:
         await self.booted.wait()
         await FlowSchemaConditions(self.registry, self.writer).run()
@@ -297,6 +310,7 @@ def _files(options: Options) -> list[str]:
         options.client_ca_file, options.requestheader_client_ca_file,
         options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile, options.encryption_provider_config,
         options.kubelet_client_certificate, options.kubelet_client_key, options.kubelet_certificate_authority,
+        options.proxy_client_cert_file, options.proxy_client_key_file,
         *options.service_account_key_file, options.service_account_signing_key_file,
     ]  # fmt: skip
 

@@ -33,6 +33,7 @@ PARALLEL_WRITES = 32
 ATTEMPTS = 5
 
 RBAC_AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+AUTOMANAGED = "kube-aggregator.kubernetes.io/automanaged"
 FLOW_AUTOUPDATE = "apf.kubernetes.io/autoupdate-spec"
 TABLES = Path(resources.__file__).parent / "tables"
 
@@ -119,6 +120,8 @@ def api_services() -> list[Object]:
     served = dict.fromkeys((resource.group, resource.version) for resource in resources.ALL)
     found = []
     for group, version in served:
+        if group == "apiregistration.k8s.io":
+            continue  # it serves the others and needs none, as upstream
         row = priorities.get((group, version), {"groupPriorityMinimum": 16000, "versionPriority": 10})
         found.append(
             {
@@ -126,7 +129,7 @@ def api_services() -> list[Object]:
                 "kind": "APIService",
                 "metadata": {
                     "name": f"{version}.{group}",
-                    "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"},
+                    "labels": {AUTOMANAGED: "onstart"},
                 },
                 "spec": {
                     **({"group": group} if group else {}),
@@ -257,6 +260,16 @@ def _merge_flow_control(present: Object, wanted: Object) -> Object | None:
     return changed
 
 
+def _merge_api_service(present: Object, wanted: Object) -> Object | None:
+    """Ours are put right at each start; one without the label is somebody else's, who serves the group instead."""
+    managed = (present["metadata"].get("labels") or {}).get(AUTOMANAGED)
+    if not managed or present.get("spec") == wanted["spec"]:
+        return None
+    changed = copy_object(present)
+    changed["spec"] = copy_object(wanted["spec"])
+    return changed
+
+
 def _merge_data(present: Object, wanted: Object) -> Object | None:
     data = {**(present.get("data") or {}), **wanted["data"]}
     if data == present.get("data"):
@@ -284,4 +297,5 @@ _MERGES: Mapping[str, Merge] = {
     "flowschemas": _merge_flow_control,
     "prioritylevelconfigurations": _merge_flow_control,
     "configmaps": _merge_data,
+    "apiservices": _merge_api_service,
 }

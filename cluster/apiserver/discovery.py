@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -23,15 +24,27 @@ AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLi
 """Content-Type of the aggregated form. Without its parameters a client takes the answer for the old form."""
 JSON = "application/json"
 
-# Upstream's order of groups; those of CRDs follow by name.
-_GROUP_ORDER = (
-    "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling",
-    "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io",
-    "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io",
-    "discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io",
-)  # fmt: skip
+_PRIORITIES = Path(built_in.__file__).parent / "tables" / "bootstrap_api_services.json"
+_OF_CUSTOM = 1000, 100
+"""Group's and version's priority of what CustomResourceDefinitions define; larger ones come first."""
+_FIRST = 1 << 20, 1
+"""That of the API that tells which APIs there are."""
 _CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 _VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedElsewhere:
+    """One group version that another server serves behind this one."""
+
+    group: str
+    version: str
+    group_priority: int
+    version_priority: int
+    resources: tuple[Object, ...] | None = None
+    """Entries of the aggregated form; None when nothing could be learned yet."""
+    current: bool = False
+    """False when the last attempt to learn them failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +90,37 @@ def version_priority(version: str) -> tuple[int, int, int, str]:
 class Discovery:
     """All discovery documents for one list of resources; made anew when the list changes."""
 
-    def __init__(self, resources: Iterable[Resource], server_address: str = "") -> None:
-        """`server_address`: host:port that /api tells clients."""
+    def __init__(
+        self, resources: Iterable[Resource], server_address: str = "", elsewhere: Iterable[ServedElsewhere] = ()
+    ) -> None:
+        """
+        Args:
+            server_address: host:port that /api tells clients.
+            elsewhere: these replace what `resources` has of the same group and version.
+        """
         self._server_address = server_address
+        self._elsewhere = {(one.group, one.version): one for one in elsewhere}
         self._groups: dict[str, dict[str, list[Resource]]] = {}
         for resource in resources:
-            self._groups.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
+            if (resource.group, resource.version) not in self._elsewhere:
+                self._groups.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
+        for group, version in self._elsewhere:
+            self._groups.setdefault(group, {}).setdefault(version, [])
+
+    def _priorities(self, group: str, version: str) -> tuple[int, int]:
+        other = self._elsewhere.get((group, version))
+        return (other.group_priority, other.version_priority) if other else _priorities_here(group, version)
 
     def _ordered_groups(self) -> list[str]:
-        ranks = {name: rank for rank, name in enumerate(_GROUP_ORDER)}
-        return sorted((name for name in self._groups if name), key=lambda name: (ranks.get(name, len(ranks)), name))
+        def rank(group: str) -> tuple[int, str]:
+            return -max(self._priorities(group, version)[0] for version in self._groups[group]), group
+
+        return sorted((name for name in self._groups if name), key=rank)
 
     def _versions(self, group: str) -> list[str]:
-        return sorted(self._groups[group], key=version_priority)
+        return sorted(
+            self._groups[group], key=lambda version: (-self._priorities(group, version)[1], version_priority(version))
+        )
 
     @functools.cached_property
     def root(self) -> Document:
@@ -152,14 +183,7 @@ class Discovery:
         items = [
             {
                 "metadata": {"name": name} if name else {},
-                "versions": [
-                    {
-                        "version": version,
-                        "resources": [_aggregated_entry(r) for r in _by_name(self._groups[name][version])],
-                        "freshness": "Current",
-                    }
-                    for version in self._versions(name)
-                ],
+                "versions": [self._aggregated_version(name, version) for version in self._versions(name)],
             }
             for name in groups
         ]
@@ -167,6 +191,26 @@ class Discovery:
             "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items,
         }  # fmt: skip
         return Document.of(content, AGGREGATED)
+
+    def _aggregated_version(self, group: str, version: str) -> Object:
+        other = self._elsewhere.get((group, version))
+        if other is None:
+            listed = [_aggregated_entry(resource) for resource in _by_name(self._groups[group][version])]
+            return {"version": version, "resources": listed, "freshness": "Current"}
+        known = {} if other.resources is None else {"resources": list(other.resources)}
+        return {"version": version, **known, "freshness": "Current" if other.current else "Stale"}
+
+
+@functools.cache
+def _built_in_priorities() -> dict[tuple[str, str], tuple[int, int]]:
+    rows = orjson.loads(_PRIORITIES.read_bytes())
+    return {(row["group"], row["version"]): (row["groupPriorityMinimum"], row["versionPriority"]) for row in rows}
+
+
+def _priorities_here(group: str, version: str) -> tuple[int, int]:
+    if group == "apiregistration.k8s.io":
+        return _FIRST
+    return _built_in_priorities().get((group, version), _OF_CUSTOM)
 
 
 def _by_name(resources: Iterable[Resource]) -> list[Resource]:
@@ -270,9 +314,16 @@ def documents(resources: tuple[Resource, ...], server_address: str = "") -> Disc
     return Discovery(resources, server_address)
 
 
-def serve(path: str, accept: str, resources: tuple[Resource, ...], server_address: str = "") -> Document | None:
-    """The answer to a GET of `/`, `/api…` or `/apis…`; None when nothing is there."""
-    found = documents(resources, server_address)
+def serve(
+    path: str, accept: str, resources: tuple[Resource, ...], server_address: str = "", merged: Discovery | None = None
+) -> Document | None:
+    """
+    The answer to a GET of `/`, `/api…` or `/apis…`; None when nothing is there.
+
+    Args:
+        merged: documents that describe what other servers serve too.
+    """
+    found = merged or documents(resources, server_address)
     parts = path.strip("/").split("/")
     match parts:
         case [""]:

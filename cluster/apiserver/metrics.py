@@ -3,6 +3,7 @@ What /metrics tells, in Prometheus text form, under upstream's names.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 from cluster.apiserver.router import Route
 
@@ -13,7 +14,9 @@ Labels = tuple[str, str, str, str, str]
 class RequestMetrics:
     """Counts requests and their durations. Watches are counted and not timed."""
 
-    def __init__(self) -> None:
+    def __init__(self, gauges: Mapping[str, float] | None = None) -> None:
+        """`gauges`: more values to tell, by name with labels; read anew each time."""
+        self._more = {} if gauges is None else gauges
         self._totals: dict[tuple[Labels, int], int] = defaultdict(int)
         self._buckets: dict[Labels, list[int]] = {}
         self._sums: dict[Labels, float] = defaultdict(float)
@@ -53,12 +56,16 @@ class RequestMetrics:
         times = process.cpu_times()
         gauges = {
             **self.gauges,
+            **dict(sorted(self._more.items())),
             "process_resident_memory_bytes": process.memory_info().rss,
             "process_start_time_seconds": process.create_time(),
             "process_open_fds": process.num_fds(),
         }
+        told = ""
         for name, value in gauges.items():
-            lines += [f"# TYPE {name.partition('{')[0]} gauge", f"{name} {value}"]
+            bare = name.partition("{")[0]
+            lines += [f"{name} {value}"] if bare == told else [f"# TYPE {bare} gauge", f"{name} {value}"]
+            told = bare
         lines += ["# TYPE process_cpu_seconds_total counter", f"process_cpu_seconds_total {times.user + times.system}"]
         return "\n".join(lines) + "\n"
 

@@ -5,16 +5,20 @@ What is no API resource: version, health, metrics, discovery, OpenAPI, and the k
 import json
 import platform
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from cluster.apiserver import responses
+from cluster.apiserver.aggregation.aggregator import Aggregator
 from cluster.apiserver.custom_resources.serving import CustomResources
 from cluster.apiserver.health import Health
 from cluster.apiserver.metrics import RequestMetrics
 from cluster.apiserver.requests import UserInfo
 from cluster.apiserver.router import Route
+
+if TYPE_CHECKING:
+    from cluster.apiserver.aggregation.merged import MergedDiscovery, MergedOpenApi
 
 VERSION: Mapping[str, Any] = {
     "major": "1",
@@ -41,7 +45,10 @@ class PageServer:
         token_pages: Mapping[str, bytes],
         advertised: str,
         custom: CustomResources,
+        aggregator: Aggregator,
     ) -> None:
+        self._aggregator = aggregator
+        self._merged: tuple[MergedDiscovery, MergedOpenApi] | None = None
         self._custom = custom
         self._advertised = advertised
         """host:port that discovery tells clients."""
@@ -77,13 +84,32 @@ class PageServer:
         from cluster.apiserver import discovery
 
         accept = request.headers.get("Accept", "")
-        return _page(request, discovery.serve(path, accept, self._custom.resources, self._advertised))
+        served = self._custom.resources
+        merged = None
+        if self._aggregator.remote:
+            merged = self._merge()[0].get(served, self._advertised, self._aggregator.remote.values())
+        return _page(request, discovery.serve(path, accept, served, self._advertised, merged))
 
     def _openapi(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         from cluster.apiserver import openapi
 
         accept = request.headers.get("Accept", "")
-        return _page(request, openapi.serve(path, accept, self._custom.resources, self._custom.openapi))
+        own, served = self._custom.openapi, self._custom.resources
+        found = openapi.serve(path, accept, served, own)
+        if found is not None and self._aggregator.remote:
+            others, merged = list(self._aggregator.remote.values()), self._merge()[1]
+            if path == "/openapi/v3":
+                found = merged.index(own, served, others)
+            elif path == "/openapi/v2":
+                found = merged.version_2(own, served, others)
+        return _page(request, found)
+
+    def _merge(self) -> "tuple[MergedDiscovery, MergedOpenApi]":
+        if self._merged is None:
+            from cluster.apiserver.aggregation.merged import MergedDiscovery, MergedOpenApi
+
+            self._merged = MergedDiscovery(), MergedOpenApi()
+        return self._merged
 
 
 def _page(request: web.BaseRequest, found: Any) -> web.StreamResponse:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from cluster.api.resources import PODS
 from cluster.apiserver import pod_writes, responses
+from cluster.apiserver.aggregation.aggregator import Aggregator
 from cluster.apiserver.authorization import refusal
 from cluster.apiserver.impersonation import impersonated
 from cluster.apiserver.metrics import RequestMetrics
@@ -48,6 +49,7 @@ class ApiServer:
         authorizer: Authorizer,
         pages: "Pages",
         reviews: "Reviews",
+        aggregator: Aggregator,
         metrics: RequestMetrics,
         max_reads: int,
         max_writes: int,
@@ -59,6 +61,7 @@ class ApiServer:
         self._authorizer = authorizer
         self._pages = pages
         self._reviews = reviews
+        self._aggregator = aggregator
         self._limits = {True: max_reads, False: max_writes}
         self._running = {True: 0, False: 0}
         self.metrics = metrics
@@ -101,6 +104,10 @@ class ApiServer:
         decision = await self._authorizer.authorize(attributes)
         if not decision.allowed:
             raise refusal(attributes, decision.reason)
+        if self._aggregator.remote:
+            other = self._aggregator.find(found)
+            if other is not None:
+                return await other.serve(request, found, user)
         if not found.resource:
             return await self._pages.serve(request, found, user)
         if not segments_are_safe(found):

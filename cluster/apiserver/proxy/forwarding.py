@@ -183,13 +183,13 @@ async def _hand_back(
 
 
 def _failed(manner: Manner, target: Target, fault: BaseException) -> web.StreamResponse:
-    told = manner.failure(target, _why(target, fault))
+    told = manner.failure(target, reason_of(target, fault))
     if isinstance(told, ApiError):
         raise told from None
     return told
 
 
-def _why(target: Target, fault: BaseException) -> str:
+def reason_of(target: Target, fault: BaseException) -> str:
     """In the words of Go's net package, which people look for."""
     if isinstance(fault, aiohttp.ConnectionTimeoutError):
         return f"dial tcp {target.authority}: i/o timeout"
