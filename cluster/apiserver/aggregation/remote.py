@@ -167,7 +167,7 @@ async def _limited(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
 
 def _allotted(found: Route) -> float | None:
     """Seconds for a request; watches and the like have no end."""
-    if not found.resource:
+    if not found.resource and found.path.startswith("/api"):
         return DISCOVERY_SECONDS
     if found.verb == "watch" or found.subresource in _LONG_RUNNING:
         return None
