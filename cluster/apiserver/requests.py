@@ -6,7 +6,7 @@ Called by the apiserver's handlers. Pure data; the names and meanings are upstre
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from cluster.api.resources import Resource
 from cluster.machinery.objects import Object
@@ -98,6 +98,21 @@ class ObjectWriter(Protocol):
 
 
 @dataclass(slots=True)
+class Reinvocation:
+    """
+    What webhooks and policies that change objects keep of one request between two rounds of the chain.
+
+    There is a second round when one of them has changed what others had already seen, and never a third.
+    """
+
+    wanted: bool = False
+    second: bool = False
+    """The chain runs for the second time."""
+    state: dict[str, Any] = field(default_factory=dict)
+    """By plugin name, whatever that plugin needs."""
+
+
+@dataclass(slots=True)
 class AdmissionRequest:
     """One write on its way in. Mutating plugins change `obj` in place; validating ones only raise."""
 
@@ -109,7 +124,10 @@ class AdmissionRequest:
     name: str
     """Empty on a create with generateName, until the name is made."""
     obj: Object | None
-    """None on DELETE and CONNECT."""
+    """
+    None on DELETE. For a subresource that has a kind of its own, that object: Binding, Scale, Eviction, TokenRequest;
+    on CONNECT the options, PodExecOptions and the like.
+    """
     old: Object | None
     """None on CREATE. Never changed by plugins."""
     user: UserInfo
@@ -117,6 +135,12 @@ class AdmissionRequest:
     options: Object = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     """Sent to the client as Warning headers."""
+    annotations: dict[str, str] = field(default_factory=dict)
+    """For the audit log."""
+    reinvocation: Reinvocation | None = None
+    """Made by the first plugin that needs it."""
+    changed: bool = False
+    """A webhook or policy has changed the object: what only the server may set has to be put right again."""
 
 
 class Admission(Protocol):

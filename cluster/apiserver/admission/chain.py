@@ -90,8 +90,14 @@ class AdmissionChain:
         return tuple(plugin.name for plugin in self._plugins)
 
     async def mutate(self, request: AdmissionRequest) -> None:
-        for plugin in self._concerned(request):
+        concerned = self._concerned(request)
+        for plugin in concerned:
             await plugin.mutate(request)
+        again = request.reinvocation
+        if again is not None and again.wanted:
+            again.second = True
+            for plugin in concerned:
+                await plugin.mutate(request)
 
     async def validate(self, request: AdmissionRequest) -> None:
         for plugin in self._concerned(request):

@@ -106,6 +106,9 @@ class Writer:
         )  # fmt: skip
         if self.admission is not None and context.admit:
             await self.admission.mutate(request)
+            if request.changed:
+                check_namespace(kind, namespace, obj["metadata"])
+                strategy.reset_for_create(obj)
         metadata = obj["metadata"]
         metadata["uid"] = str(uuid.uuid4())
         metadata["creationTimestamp"] = now_text()
@@ -266,6 +269,11 @@ class Writer:
         )  # fmt: skip
         if self.admission is not None and context.admit:
             await self.admission.mutate(request)
+            if request.changed:
+                check_namespace(kind, namespace, new["metadata"])
+                keep_metadata(new["metadata"], before)
+                strategy.reset_for_update(new, old, subresource)
+                metadata = new["metadata"]
         metadata["resourceVersion"] = before["resourceVersion"]
         strategy.prepare_for_update(new, old, subresource)
         errors = rules.validate_update(resource, new, old, subresource) if validate else []
