@@ -4,13 +4,14 @@ The apiserver as a whole: puts the parts together, starts them in order and stop
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -48,7 +49,12 @@ from cluster.store.object_store import ObjectStore
 from cluster.store.opening import open_backend
 from cluster.store.watch_cache import WatchCache
 
+if TYPE_CHECKING:
+    from cluster.apiserver.audit.recorder import Recorder
+
 log = logging.getLogger(__name__)
+
+Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 DRAIN_SECONDS = 1.0
 """
@@ -85,6 +91,7 @@ class Apiserver:
         self.watcher.converting = ConvertingStream
         self.verbs = Verbs(self.writer, self.lister, self.watcher)
         self.security = security.build(options, self.registry)
+        self.audit = _recorder(options)
         self.writer.admission = build_admission(
             options.enable_admission_plugins,
             options.disable_admission_plugins,
@@ -115,6 +122,8 @@ class Apiserver:
 
     def _handler(self) -> ApiServer:
         metrics = RequestMetrics(self.aggregator.gauges)
+        if self.audit is not None:
+            metrics.figures = self.audit.figures
         kubelets = KubeletProxy(self.options, self.registry)
         client = self.options.kubelet_client_certificate, self.options.kubelet_client_key
         authority = self.options.kubelet_certificate_authority
@@ -135,6 +144,7 @@ class Apiserver:
             metrics=metrics,
             max_reads=self.options.max_requests_inflight,
             max_writes=self.options.max_mutating_requests_inflight,
+            audit=self.audit,
         )
 
     def _checks(self) -> dict[str, dict[str, health.Check]]:
@@ -175,9 +185,13 @@ class Apiserver:
         context = serving_certificate.serving_context(self.options, certificate, key)
         handler = self._handler()
         self._watch_files(context)
+        handle: Handle = handler.handle
+        request_factory = _request
+        if self.audit is not None:
+            handle, request_factory = functools.partial(self.audit.handle, handle), self.audit.request_factory
         server = web.Server(
-            handler.handle,
-            request_factory=_request,
+            handle,
+            request_factory=request_factory,
             access_log=None,
             handler_cancellation=True,
             keepalive_timeout=120.0,
@@ -200,6 +214,7 @@ class Apiserver:
                     tasks.create_task(self.files.run(), name="file-changes"),
                     tasks.create_task(memory.run(), name="memory"),
                     tasks.create_task(self._renew_etcd_channels(), name="etcd-certificate"),
+                    *([tasks.create_task(self.audit.run(), name="audit")] if self.audit is not None else []),
                 ]
                 try:
                     await self._until_booted(boot)
@@ -218,6 +233,8 @@ class Apiserver:
                         task.cancel()
         finally:
             await self.webhooks.close()
+            if self.audit is not None:
+                await self.audit.close()
             await self.etcd.close()
 
     def _watch_files(self, context: serving_certificate.ServingContext) -> None:
@@ -313,6 +330,15 @@ def _files(options: Options) -> list[str]:
         options.proxy_client_cert_file, options.proxy_client_key_file,
         *options.service_account_key_file, options.service_account_signing_key_file,
     ]  # fmt: skip
+
+
+def _recorder(options: Options) -> "Recorder | None":
+    """Who writes down requests; None without a policy for it."""
+    if not options.audit.policy_file and not options.audit.log.path and not options.audit.webhook_config_file:
+        return None
+    from cluster.apiserver.audit import recorder  # who does not audit shall not wait for it
+
+    return recorder.build(options.audit)
 
 
 def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:

@@ -3,7 +3,7 @@ What /metrics tells, in Prometheus text form, under upstream's names.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from cluster.apiserver.router import Route
 
@@ -21,6 +21,8 @@ class RequestMetrics:
         self._buckets: dict[Labels, list[int]] = {}
         self._sums: dict[Labels, float] = defaultdict(float)
         self.gauges: dict[str, float] = {}
+        self.figures: Callable[[], Mapping[str, float]] | None = None
+        """More counters, asked when they are shown."""
 
     def count(self, found: Route, status: int, seconds: float) -> None:
         labels = (found.verb.upper(), found.group, found.version, found.resource, found.subresource)
@@ -62,6 +64,8 @@ class RequestMetrics:
             "process_open_fds": process.num_fds(),
         }
         told = ""
+        for name, value in (self.figures() if self.figures is not None else {}).items():
+            lines += [f"# TYPE {name} counter", f"{name} {value:g}"]
         for name, value in gauges.items():
             bare = name.partition("{")[0]
             lines += [f"{name} {value}"] if bare == told else [f"# TYPE {bare} gauge", f"{name} {value}"]

@@ -10,6 +10,8 @@ import sys
 from dataclasses import dataclass
 
 from cluster import settings
+from cluster.apiserver.audit import options as audit_flags
+from cluster.apiserver.audit.options import AuditOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Options:
     event_ttl: float
     endpoint_reconciler_type: str
     shutdown_delay_duration: float
+    audit: AuditOptions
     verbosity: int
 
 
@@ -140,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in {"etcd-compaction-interval": "5m", "event-ttl": "1h", "shutdown-delay-duration": "0s"}.items():
         add(f"--{name}", type=duration, default=duration(text))
     add("--service-node-port-range", type=_ports, default=(30000, 32767))
+    audit_flags.add_flags(parser, duration, _flag)
     add("-v", "--v", dest="verbosity", type=int, default=0)
     return parser
 
@@ -166,4 +170,8 @@ def parse(argv: list[str]) -> Options:
             "--authorization-mode is AlwaysAllow: whoever is authenticated may do everything; "
             "set --authorization-mode=Node,RBAC for more than a trial\n"
         )
+    try:
+        values["audit"] = audit_flags.take(values)
+    except ValueError as fault:
+        parser.error(str(fault))
     return Options(**values)

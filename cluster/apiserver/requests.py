@@ -136,7 +136,7 @@ class AdmissionRequest:
     warnings: list[str] = field(default_factory=list)
     """Sent to the client as Warning headers."""
     annotations: dict[str, str] = field(default_factory=dict)
-    """For the audit log."""
+    """For the audit log; keys are `plugin.example/what`."""
     reinvocation: Reinvocation | None = None
     """Made by the first plugin that needs it."""
     changed: bool = False

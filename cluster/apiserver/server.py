@@ -17,7 +17,7 @@ from cluster.apiserver.impersonation import impersonated
 from cluster.apiserver.metrics import RequestMetrics
 from cluster.apiserver.negotiation import negotiate
 from cluster.apiserver.registry.registry import Registry
-from cluster.apiserver.requests import Attributes, Authorizer, UserInfo
+from cluster.apiserver.requests import ANONYMOUS, Attributes, Authorizer, Decision, UserInfo
 from cluster.apiserver.router import Route, route, segments_are_safe
 from cluster.apiserver.subresources import Subresources
 from cluster.apiserver.verbs import Call, Verbs
@@ -53,6 +53,7 @@ class ApiServer:
         metrics: RequestMetrics,
         max_reads: int,
         max_writes: int,
+        audit: "Audit | None" = None,
     ) -> None:
         self._registry = registry
         self._verbs = verbs
@@ -62,6 +63,7 @@ class ApiServer:
         self._pages = pages
         self._reviews = reviews
         self._aggregator = aggregator
+        self._audit = audit
         self._limits = {True: max_reads, False: max_writes}
         self._running = {True: 0, False: 0}
         self.metrics = metrics
@@ -80,6 +82,8 @@ class ApiServer:
             raise
         except Exception as fault:
             response = responses.error(responses.as_api_error(fault))
+            if self._audit is not None:
+                self._audit.failed(request, fault)
         if "yaml" in request.headers.get("Accept", "") and _prefers_yaml(request):
             response = responses.as_yaml(response)
         if found is not None:
@@ -87,21 +91,11 @@ class ApiServer:
         return response
 
     async def _serve(self, request: web.BaseRequest, found: Route) -> web.StreamResponse:
-        user = await self._user(request)
-        attributes = Attributes(
-            user=user,
-            verb=found.verb,
-            group=found.group,
-            version=found.version,
-            resource=found.resource,
-            subresource=found.subresource,
-            namespace=found.namespace,
-            name=found.name or _name_in_selector(found),
-            path=found.path,
-            label_selector=found.query.get("labelSelector", ""),
-            field_selector=found.query.get("fieldSelector", ""),
-        )
+        user = await (self._user(request) if self._audit is None else self._audited_user(request, found, self._audit))
+        attributes = _attributes(found, user)
         decision = await self._authorizer.authorize(attributes)
+        if self._audit is not None:
+            self._audit.decided(request, decision)
         if not decision.allowed:
             raise refusal(attributes, decision.reason)
         if self._aggregator.remote:
@@ -133,6 +127,17 @@ class ApiServer:
         user = await self._authenticate(request)
         return await impersonated(user, request.headers, self._authorizer)
 
+    async def _audited_user(self, request: web.BaseRequest, found: Route, audit: "Audit") -> UserInfo:
+        asked = _attributes(found, ANONYMOUS)
+        audit.remember(request, asked)
+        user = await self._authenticate(request)
+        long_running = found.verb == "watch" or found.subresource in _LONG_RUNNING
+        await audit.begin(request, replace(asked, user=user), long_running=long_running)
+        acting = await impersonated(user, request.headers, self._authorizer)
+        if acting is not user:
+            audit.impersonated(request, acting)
+        return acting
+
     async def _resource(self, request: web.BaseRequest, found: Route, user: UserInfo) -> web.StreamResponse:
         kind = self._registry.find(found.group, found.version, found.resource)
         if kind is None:
@@ -152,11 +157,48 @@ class ApiServer:
                 return responses.page_not_found()
             found = replace(found, namespace="")
         call = Call(request, found, user, kind)
+        if self._audit is not None:
+            call.audit_annotations = self._audit.annotations(request)
         if kind.resource.namespaced and not found.namespace and (found.name or found.verb == "create"):
             return responses.page_not_found()
         if found.subresource:
             return await self._subresources.serve(self._verbs, call)
         return await self._verbs.serve(call)
+
+
+def _attributes(found: Route, user: UserInfo) -> Attributes:
+    return Attributes(
+        user=user,
+        verb=found.verb,
+        group=found.group,
+        version=found.version,
+        resource=found.resource,
+        subresource=found.subresource,
+        namespace=found.namespace,
+        name=found.name or _name_in_selector(found),
+        path=found.path,
+        label_selector=found.query.get("labelSelector", ""),
+        field_selector=found.query.get("fieldSelector", ""),
+    )
+
+
+class Audit(Protocol):
+    """Who writes down what is asked; None where nothing is written down."""
+
+    def remember(self, request: web.BaseRequest, asked: Attributes) -> None:
+        """What is asked, before it is known by whom."""
+
+    async def begin(self, request: web.BaseRequest, attributes: Attributes, *, long_running: bool) -> None:
+        """It is known who asks. Raises InternalError when it cannot be written down and has to be."""
+
+    def impersonated(self, request: web.BaseRequest, user: UserInfo) -> None: ...
+
+    def decided(self, request: web.BaseRequest, decision: Decision) -> None: ...
+
+    def failed(self, request: web.BaseRequest, fault: Exception) -> None: ...
+
+    def annotations(self, request: web.BaseRequest) -> dict[str, str]:
+        """Where admission writes what it has to say."""
 
 
 class Pages(Protocol):

@@ -33,6 +33,7 @@ class Call:
     user: UserInfo
     kind: Kind
     warnings: list[str] = field(default_factory=list)
+    audit_annotations: dict[str, str] = field(default_factory=dict)
 
     def view(self) -> View:
         return negotiate(self.request.headers.get("Accept", ""))
@@ -48,6 +49,7 @@ class Call:
             field_manager=options.get("fieldManager") or manager_of(self.request.headers.get("User-Agent", "")),
             options=options,
             warnings=self.warnings,
+            audit_annotations=self.audit_annotations,
         )
 
 

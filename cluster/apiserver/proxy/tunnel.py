@@ -13,6 +13,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from cluster.apiserver import responses
+from cluster.apiserver.audit.trail import trail_of
 
 _CHUNK = 64 << 10
 _HEAD_LIMIT = 64 << 10
@@ -72,6 +73,8 @@ async def tunnel(
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client went away before the upgrade")
+        if (trail := trail_of(request)) is not None:
+            await trail.answer_begins(code)
         if code != 101:
             await _quote(transport, reader, head)
         else:

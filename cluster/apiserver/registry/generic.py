@@ -49,6 +49,8 @@ class WriteContext:
     field_manager: str = ""
     options: Object = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    audit_annotations: dict[str, str] = field(default_factory=dict)
+    """What admission has to say for the audit log."""
     admit: bool = True
     track_fields: bool = True
     """Off when the caller (server-side apply) has recorded who owns which field itself."""
@@ -102,7 +104,7 @@ class Writer:
             self._track(kind, None, obj, context, "")
         request = AdmissionRequest(
             "CREATE", resource, "", namespace, metadata.get("name", ""), obj, None,
-            context.user, context.dry_run, context.options, context.warnings,
+            context.user, context.dry_run, context.options, context.warnings, context.audit_annotations,
         )  # fmt: skip
         if self.admission is not None and context.admit:
             await self.admission.mutate(request)
@@ -265,7 +267,7 @@ class Writer:
             self._track(kind, old, new, context, subresource)
         request = AdmissionRequest(
             "UPDATE", resource, subresource, namespace, name, new, old,
-            context.user, context.dry_run, context.options, context.warnings,
+            context.user, context.dry_run, context.options, context.warnings, context.audit_annotations,
         )  # fmt: skip
         if self.admission is not None and context.admit:
             await self.admission.mutate(request)
@@ -312,7 +314,7 @@ class Writer:
                 if self.admission is not None and context.admit:
                     request = AdmissionRequest(
                         "DELETE", resource, "", namespace, name, None, old,
-                        context.user, context.dry_run, options, context.warnings,
+                        context.user, context.dry_run, options, context.warnings, context.audit_annotations,
                     )  # fmt: skip
                     await self.admission.mutate(request)
                     await self.admission.validate(request)
