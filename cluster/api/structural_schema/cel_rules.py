@@ -4,125 +4,191 @@ x-kubernetes-validations: rules that authors of definitions write about their ob
 Source: k8s.io/apiextensions-apiserver, pkg/apiserver/schema/cel (validation.go, values.go).
 """
 
-import datetime
+import base64
 import re
+import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from cluster.api.structural_schema.cel_environment import (
-    BadRuleError,
-    UnsupportedRuleError,
-    compile_rule,
-    uses_old,
-)
+from cluster.api.cel import costs
+from cluster.api.cel.environment import CompileError, Environment, Program, dynamic
+from cluster.api.cel.schema_types import SchemaTypes, escaped
+from cluster.api.cel.times import read_duration, read_timestamp
+from cluster.api.cel.values import CelError, CostExceededError, EvaluationError, Maybe
 from cluster.api.structural_schema.values import Schema, same
-from cluster.machinery import field_errors, timestamps
+from cluster.machinery import field_errors
 from cluster.machinery.field_errors import FieldError
 from cluster.machinery.objects import Object
 
 KEY = "x-kubernetes-validations"
 _ABSENT = object()
-_RESERVED = frozenset(
-    {"true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
-     "let", "loop", "package", "namespace", "return", "var", "void", "while"}
-)  # fmt: skip
 _REASONS = {"FieldValueForbidden": "Forbidden", "FieldValueRequired": "Required value"}
 _META: Schema = {"type": "object", "properties": {"name": {"type": "string"}, "generateName": {"type": "string"}}}
 _ROOT: Mapping[str, Schema] = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": _META}
 
 
-def rules_of(schema: Schema) -> Iterator[tuple[str, str, bool]]:
-    """Every rule and messageExpression in a schema: its place, its text, and whether its oldSelf is optional."""
-    yield from _rules_of(schema, "")
+_RULES = dynamic("self", "oldSelf")
+EVALUATION_SECONDS = 0.7
+"""
+Processor time that all rules of one write may take together, since nothing else is served meanwhile. Upstream's limit
+of cost holds as well; here a rule reaches this one first.
+"""
+_STRINGS = re.compile(r"""[rRbB]*("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
+_OLD_SELF = re.compile(r"\boldSelf\b")
 
 
-def _rules_of(schema: Schema, path: str) -> Iterator[tuple[str, str, bool]]:
-    for index, entry in enumerate(schema.get(KEY) or ()):
-        optional = bool(entry.get("optionalOldSelf"))
-        yield f"{path}.{KEY}[{index}].rule", entry.get("rule") or "", optional
-        if entry.get("messageExpression"):
-            yield f"{path}.{KEY}[{index}].messageExpression", entry["messageExpression"], optional
+def uses_old(rule: str) -> bool:
+    """Is it about a change, so that it only holds for updates?"""
+    return _OLD_SELF.search(_STRINGS.sub("", rule)) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A schema with rules, and where it is in the whole one."""
+
+    path: str
+    schema: Schema
+    root: bool
+
+
+def places(schema: Schema, path: str = "", *, root: bool = True) -> Iterator[Place]:
+    """Every part of a schema that has rules."""
+    if schema.get(KEY):
+        yield Place(path, schema, root)
     for name, part in (schema.get("properties") or {}).items():
-        yield from _rules_of(part, f"{path}.properties[{name}]")
+        yield from places(part, f"{path}.properties[{name}]", root=False)
     for key in ("items", "additionalProperties"):
         if isinstance(part := schema.get(key), dict):
-            yield from _rules_of(part, f"{path}.{key}")
+            yield from places(part, f"{path}.{key}", root=False)
 
 
 def validate_rules(schema: Schema, path: str) -> list[FieldError]:
-    """Faults of the rules themselves: what is no expression. Those this server cannot run are no faults."""
+    """Faults of the rules themselves: what is no expression over the types of its place."""
     errors: list[FieldError] = []
-    for place, rule, optional in rules_of(schema):
-        if not rule.strip():
-            errors.append(field_errors.required(path + place, "rule is not specified"))
-            continue
-        try:
-            compile_rule(rule, optional_old=optional)
-        except BadRuleError as fault:
-            errors.append(field_errors.invalid(path + place, rule, f"compilation failed: {fault}"))
-        except UnsupportedRuleError:
-            continue
+    for place in places(schema):
+        typed = _environments(place)
+        for index, entry in enumerate(place.schema[KEY]):
+            where = f"{path}{place.path}.{KEY}[{index}]"
+            environment = typed[bool(entry.get("optionalOldSelf"))]
+            rule = entry.get("rule") or ""
+            if not rule.strip():
+                errors.append(field_errors.required(f"{where}.rule", "rule is not specified"))
+            else:
+                errors += _compiled(environment, f"{where}.rule", rule, "bool")
+            if entry.get("messageExpression"):
+                errors += _compiled(environment, f"{where}.messageExpression", entry["messageExpression"], "string")
     return errors
+
+
+def _environments(place: Place) -> tuple[Environment, Environment]:
+    """For rules whose oldSelf is a plain value, and for those where it is optional."""
+    types = SchemaTypes()
+    own = types.add(place.schema, root=place.root)
+    # The checker cannot say "optional of"; what is done with an optional oldSelf is checked when it runs.
+    return types.typed(**{"self": own, "oldSelf": own}), types.typed(**{"self": own, "oldSelf": "dyn"})
+
+
+def _compiled(environment: Environment, path: str, expression: str, wanted: str) -> list[FieldError]:
+    subject = "messageExpression" if wanted == "string" else "cel expression"
+    try:
+        result = environment.compile(expression).result
+    except CompileError as fault:
+        return [field_errors.invalid(path, expression, f"compilation failed: {fault}")]
+    if result in (wanted, "dyn"):
+        return []
+    return [field_errors.invalid(path, expression, f"{subject} must evaluate to a {wanted}")]
 
 
 def unsupported(schema: Schema) -> list[str]:
     """Rules that cannot be enforced here, with the engine's reason."""
     found = []
-    for _, rule, optional in rules_of(schema):
-        try:
-            compile_rule(rule, optional_old=optional)
-        except (BadRuleError, UnsupportedRuleError) as fault:
-            found.append(f"{rule}: {str(fault).splitlines()[0]}")
+    for place in places(schema):
+        for entry in place.schema[KEY]:
+            for expression in filter(None, (entry.get("rule"), entry.get("messageExpression"))):
+                try:
+                    _program(expression)
+                except CompileError as fault:
+                    found.append(f"{expression}: {str(fault).splitlines()[0]}")
     return found
+
+
+def _program(expression: str) -> Program:
+    return _RULES.compile(expression)
+
+
+class _Budget:
+    """What the rules of one write may still cost."""
+
+    def __init__(self) -> None:
+        self.left = costs.REQUEST_BUDGET
+        self.deadline = time.thread_time() + EVALUATION_SECONDS
+
+    def run(self, expression: str, variables: dict[str, Any]) -> Any:
+        value, cost = _program(expression).evaluate(variables, min(self.left, costs.PER_CALL_LIMIT), self.deadline)
+        self.left -= cost
+        return value
 
 
 def evaluate(schema: Schema, obj: Object, old: Object | None = None) -> list[FieldError]:
     """Faults that the rules find in a whole object."""
     root = {**schema, "properties": {**(schema.get("properties") or {}), **_ROOT}}
-    return _check(root, obj, _ABSENT if old is None else old, "")
-
-
-def _check(schema: Schema, value: Any, old: Any, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
-    entries = schema.get(KEY) or ()
+    try:
+        for found in _check(root, obj, _ABSENT if old is None else old, "", _Budget()):
+            errors.append(found)  # noqa: PERF402 - what was found before the budget ended is kept
+    except _SpentError as fault:
+        errors.append(fault.error)
+    return errors
+
+
+class _SpentError(Exception):
+    """No more rules are run."""
+
+    def __init__(self, error: FieldError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _check(schema: Schema, value: Any, old: Any, path: str, budget: _Budget) -> Iterator[FieldError]:
     if value is None:
-        return errors
+        return
+    entries = schema.get(KEY) or ()
     if entries:
         unchanged = old is not _ABSENT and same(value, old)
         variables: dict[str, Any] = {"self": cel_value(schema, value)}
         if old is not _ABSENT:
-            variables["oldSelf"] = variables["__old"] = cel_value(schema, old)
-        else:
-            variables["__old"] = None
-        variables["__has_old"] = old is not _ABSENT
+            variables["oldSelf"] = cel_value(schema, old)
         for entry in entries:
             about_change = uses_old(entry.get("rule") or "")
-            if about_change and old is _ABSENT and not entry.get("optionalOldSelf"):
+            optional = bool(entry.get("optionalOldSelf"))
+            if about_change and old is _ABSENT and not optional:
                 continue
             if unchanged and not about_change:
                 continue  # what was stored before the rule may stay
-            errors += _run(entry, variables, path)
-    return errors + _check_parts(schema, value, old, path)
+            seen = variables
+            if optional:
+                seen = {**variables, "oldSelf": Maybe(variables.get("oldSelf"), "oldSelf" in variables)}
+            yield from _run(entry, seen, path, budget)
+    yield from _check_parts(schema, value, old, path, budget)
 
 
-def _check_parts(schema: Schema, value: Any, old: Any, path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
+def _check_parts(schema: Schema, value: Any, old: Any, path: str, budget: _Budget) -> Iterator[FieldError]:
     if isinstance(value, dict):
         properties, rest = schema.get("properties") or {}, schema.get("additionalProperties")
         before = old if isinstance(old, dict) else {}
         for name, found in value.items():
             part = properties.get(name)
             if part is not None:
-                errors += _check(part, found, before.get(name, _ABSENT), f"{path}.{name}" if path else name)
+                yield from _check(part, found, before.get(name, _ABSENT), f"{path}.{name}" if path else name, budget)
             elif isinstance(rest, dict):
-                errors += _check(rest, found, before.get(name, _ABSENT), f"{path}[{name}]")
+                yield from _check(rest, found, before.get(name, _ABSENT), f"{path}[{name}]", budget)
     elif isinstance(value, list) and isinstance(items := schema.get("items"), dict):
         keys = schema.get("x-kubernetes-list-map-keys") or ()
         before_items = old if isinstance(old, list) and keys else []
         for index, found in enumerate(value):
             earlier = next((one for one in before_items if _same_keys(keys, one, found)), _ABSENT)
-            errors += _check(items, found, earlier, f"{path}[{index}]")
-    return errors
+            yield from _check(items, found, earlier, f"{path}[{index}]", budget)
 
 
 def _same_keys(keys: Any, left: Any, right: Any) -> bool:
@@ -131,36 +197,41 @@ def _same_keys(keys: Any, left: Any, right: Any) -> bool:
     return all(left.get(key) == right.get(key) for key in keys)
 
 
-def _run(entry: Mapping[str, Any], variables: dict[str, Any], path: str) -> list[FieldError]:
-    rule, optional = entry.get("rule") or "", bool(entry.get("optionalOldSelf"))
-    place = path or "<nil>"
+def _run(entry: Mapping[str, Any], variables: dict[str, Any], path: str, budget: _Budget) -> Iterator[FieldError]:
+    rule, place = entry.get("rule") or "", path or "<nil>"
+    shown = (entry.get("message") or rule).strip()
     try:
-        if compile_rule(rule, optional_old=optional)(variables) is True:
-            return []
-    except (BadRuleError, UnsupportedRuleError):
-        return []  # the definition's status says so
-    except ValueError as fault:
-        shown = (entry.get("message") or rule).strip()
+        if budget.run(rule, variables) is True:
+            return
+    except CompileError:
+        return  # the definition's status says so
+    except CostExceededError:
+        text = f"no further validation rules will be run due to call cost exceeds limit for rule: {shown}"
+        if budget.left < costs.PER_CALL_LIMIT:
+            text = "validation failed due to running out of cost budget, no further validation rules will be run"
+        raise _SpentError(FieldError("FieldValueInvalid", place, f"Invalid value: {text}")) from None
+    except EvaluationError as fault:
         text = f"{fault} evaluating rule: {shown}"
         if str(fault).startswith("no such overload"):
             text = (
                 f"'{fault}': call arguments did not match a supported operator, function or macro signature "
                 f"for rule: {shown}"
             )
-        return [FieldError("FieldValueInvalid", place, f"Invalid value: {text}")]
+        yield FieldError("FieldValueInvalid", place, f"Invalid value: {text}")
+        return
     if entry.get("fieldPath"):
         place = f"{path}{entry['fieldPath']}".removeprefix(".")
     reason = entry.get("reason") or "FieldValueInvalid"
     head = _REASONS.get(reason, "Invalid value")
-    return [FieldError(reason, place, f"{head}: {_message(entry, variables, optional=optional)}")]
+    yield FieldError(reason, place, f"{head}: {_message(entry, variables, budget)}")
 
 
-def _message(entry: Mapping[str, Any], variables: dict[str, Any], *, optional: bool) -> str:
+def _message(entry: Mapping[str, Any], variables: dict[str, Any], budget: _Budget) -> str:
     expression = entry.get("messageExpression")
     if expression:
         try:
-            text = compile_rule(expression, optional_old=optional)(variables)
-        except ValueError:
+            text = budget.run(expression, variables)
+        except (CompileError, CelError):
             text = None  # upstream falls back to the fixed message as well
         if isinstance(text, str) and text.strip() and "\n" not in text:
             return text.strip()
@@ -196,41 +267,13 @@ def cel_value(schema: Schema, value: Any) -> Any:
 
 
 def _text_value(form: str, text: str) -> Any:
-    if form in ("date-time", "date"):
-        from google.protobuf.timestamp_pb2 import Timestamp
-
-        whole = text if form == "date-time" else f"{text}T00:00:00Z"
-        moment = Timestamp()
-        moment.FromDatetime(timestamps.parse_time(whole).astimezone(datetime.UTC))
-        return moment
-    if form == "duration" and (seconds := _seconds(text)) is not None:
-        from google.protobuf.duration_pb2 import Duration
-
-        length = Duration()
-        length.FromTimedelta(datetime.timedelta(seconds=seconds))
-        return length
     if form == "byte":
-        import base64
-
         return base64.b64decode(text)
+    try:
+        if form in ("date-time", "date"):
+            return read_timestamp(text if form == "date-time" else f"{text}T00:00:00Z")
+        if form == "duration":
+            return read_duration(text)
+    except EvaluationError:
+        return text  # the format's own check has said so, or lets more pass than an expression can use
     return text
-
-
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-
-
-def _seconds(text: str) -> float | None:
-    """Of Go's `1h30m`; None for other forms, which stay texts."""
-    sign, rest = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
-    if not rest or _DURATION_PART.sub("", rest):
-        return None
-    return sign * sum(float(part[1]) * _UNITS[part[2]] for part in _DURATION_PART.finditer(rest))
-
-
-def escaped(name: str) -> str:
-    """A field's name as an identifier: `my-field` -> `my__dash__field`."""
-    if name in _RESERVED:
-        return f"__{name}__"
-    text = name.replace("__", "__underscores__")
-    return text.replace(".", "__dot__").replace("-", "__dash__").replace("/", "__slash__")

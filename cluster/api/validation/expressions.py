@@ -33,7 +33,7 @@ def validate_match_conditions(path: str, holder: Object) -> Errors:
 
 
 def validate_expression(path: str, expression: str) -> Errors:
-    from cluster.api.structural_schema.cel_environment import BadRuleError, UnsupportedRuleError, compile_rule
+    from cluster.api.cel.environment import CompileError
 
     if not expression.strip():
         return [field_errors.required(path)]
