@@ -108,7 +108,8 @@ def _narrowed(key: str) -> Callable[[Any, str], Check]:
     def narrow(check: Any, value: str) -> Check:
         if not isinstance(check, Check) or not isinstance(value, str):
             raise no_overload()
-        return Check(check.known, replace(check.question, **{key: value}))
+        changed: dict[str, Any] = {key: value}
+        return Check(check.known, replace(check.question, **changed))
 
     return narrow
 
@@ -139,7 +140,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "error": lambda decision: decision.answer.error,
 }
 _AUTHORIZER, _GROUP, _PATH, _RESOURCE, _DECISION = (
-    f"kubernetes.authorization.{name}" for name in ("Authorizer", "GroupCheck", "PathCheck", "ResourceCheck", "Decision")
+    f"kubernetes.authorization.{name}"
+    for name in ("Authorizer", "GroupCheck", "PathCheck", "ResourceCheck", "Decision")
 )
 DECLARED = f"""
 {_AUTHORIZER}.path(string) {_PATH}

@@ -14,10 +14,12 @@ from typing import Any
 
 from cluster.api.cel import authorizer, costs, jsonpatch, lists, measures, named_formats, network, operators, strings
 from cluster.api.cel.interpreter import Frame, Interpreter, Meter, Step
-from cluster.api.cel.syntax import Checked, read_checked
-from cluster.api.cel.values import CelError, EvaluationError
+from cluster.api.cel.syntax import Checked, Node, read_checked, read_parsed
+from cluster.api.cel.values import CelError, CompileError, EvaluationError
 
 LIBRARIES = (strings, lists, network, measures, named_formats, authorizer, jsonpatch)
+OPAQUE = ("net.IP", "net.CIDR", "kubernetes.URL", "kubernetes.Quantity", "kubernetes.Semver")
+"""Types that expressions can compare with: `type(x) == net.IP`."""
 _CONFIGURATION = """
 name: kubernetes
 extensions:
@@ -31,16 +33,14 @@ stdlib:
 _DECLARATION = re.compile(r"(?P<name>[^()]+)\((?P<params>[^()]*)\) (?P<result>.+)")
 _RECEIVER = re.compile(r"(?P<type>string|list<.*>|(?:kubernetes|net)\..*)\.(?P<name>\w+)")
 _NAMED = {"bool": "BOOL", "int": "INT", "uint": "UINT", "double": "DOUBLE", "string": "STRING", "bytes": "BYTES",
-          "dyn": "DYN", "duration": "DURATION", "timestamp": "TIMESTAMP", "null_type": "NULL", "type": "TYPE"}  # fmt: skip
+          "dyn": "DYN", "duration": "DURATION", "timestamp": "TIMESTAMP",
+          "null_type": "NULL", "type": "TYPE"}  # fmt: skip
 _NO_FIELD = re.compile(r"undefined field '([^']*)' not found in struct '[^']*'")
+_UNDECLARED = re.compile(r"undeclared reference to '(\w+)\.[^']*'")
 _LONGEST_EXPRESSION = 100_000
 
 
-class CompileError(ValueError):
-    """The text is no expression of this environment. Has the engine's text, with place and excerpt, as upstream's."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
     """A compiled expression."""
 
@@ -49,6 +49,7 @@ class Program:
     """The name of its type: `bool`, `list(string)`, `dyn`, `Object` …"""
     checked: Checked
     _run: Step
+    limit = costs.PER_CALL_LIMIT
 
     def evaluate(
         self, variables: Frame, limit: int = costs.PER_CALL_LIMIT, deadline: float | None = None
@@ -90,7 +91,9 @@ def dynamic(*names: str, **typed: str) -> Environment:
 @functools.lru_cache(maxsize=4096)
 def _compile(environment: Environment, expression: str) -> Program:
     if len(expression) > _LONGEST_EXPRESSION:
-        raise CompileError(f"expression code point size exceeds limit: size: {len(expression)}, limit {_LONGEST_EXPRESSION}")
+        raise CompileError(
+            f"expression code point size exceeds limit: size: {len(expression)}, limit {_LONGEST_EXPRESSION}"
+        )
     try:
         compiled = _engine(environment).compile(expression)
     except RuntimeError as fault:
@@ -105,10 +108,22 @@ def _compile(environment: Environment, expression: str) -> Program:
     return Program(expression, shown_type(compiled.return_type().name()), checked, run)
 
 
+def parse(expression: str) -> Node:
+    """The tree of an expression whose names are not looked at. Raises CompileError."""
+    try:
+        compiled = _engine(dynamic()).compile(expression, disable_check=True)
+    except RuntimeError as fault:
+        raise CompileError(engine_text(str(fault))) from None
+    try:
+        return read_parsed(compiled.serialize())
+    except RecursionError:
+        raise CompileError("ERROR: <input>:1:1: the expression is nested too deeply; shorten it") from None
+
+
 def engine_text(text: str) -> str:
     """The engine's words in the form of upstream's."""
     why = text.removeprefix("INVALID_ARGUMENT: ").removesuffix(" [INVALID_ARGUMENT]")
-    return _NO_FIELD.sub(r"undefined field '\1'", why)
+    return _UNDECLARED.sub(r"undeclared reference to '\1'", _NO_FIELD.sub(r"undefined field '\1'", why))
 
 
 _SHOWN = {"DYN": "dyn", "NULL": "null_type", "TIMESTAMP": "google.protobuf.Timestamp",
@@ -138,7 +153,10 @@ def _engine(environment: Environment) -> Any:
     return cel.NewEnv(
         descriptor_pool=environment.messages,
         config=config,
-        variables={name: _type(kind) for name, kind in environment.variables},
+        variables={
+            **dict.fromkeys(OPAQUE, cel.Type.TYPE),
+            **{name: _type(kind) for name, kind in environment.variables},
+        },
         extensions=[ext_optional.ExtOptional()],
         functions=_declared(),
     )

@@ -37,7 +37,8 @@ TYPES = {
     name: CelType(full)
     for name, full in {
         **{plain: plain for plain in ("bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type",
-                                      "type", "optional_type")},
+                                      "type", "optional_type", "net.IP", "net.CIDR", "kubernetes.URL",
+                                      "kubernetes.Quantity", "kubernetes.Semver")},
         "google.protobuf.Timestamp": "google.protobuf.Timestamp",
         "google.protobuf.Duration": "google.protobuf.Duration",
         "timestamp": "google.protobuf.Timestamp",
@@ -197,7 +198,11 @@ class Interpreter:
 
     def _struct(self, node: StructNode) -> Step:
         steps = [
-            (entry.key if isinstance(entry.key, str) else self.build(entry.key), self.build(entry.value), entry.optional)
+            (
+                entry.key if isinstance(entry.key, str) else self.build(entry.key),
+                self.build(entry.value),
+                entry.optional,
+            )
             for entry in node.entries
         ]
         shown = self._structs.get(node.name, node.name)

@@ -23,6 +23,9 @@ class QuantityValue(Opaque):
     amount: Decimal
     type_name: ClassVar[str] = "kubernetes.Quantity"
 
+    def order(self) -> tuple[Any, ...]:
+        return (self.amount,)
+
 
 @dataclass(frozen=True, slots=True)
 class Semver(Opaque):
@@ -80,7 +83,7 @@ def _is(parse: Callable[..., object]) -> Callable[..., bool]:
 def _difference(left: Any, right: Any) -> int:
     if type(left) is not type(right) or not isinstance(left, (QuantityValue, Semver)):
         raise no_overload()
-    first, second = (one.amount if isinstance(one, QuantityValue) else one.order() for one in (left, right))
+    first, second = (one.order() for one in (left, right))
     return 1 if first > second else -1 if first < second else 0
 
 
@@ -93,7 +96,9 @@ def _amount(value: Any) -> Decimal:
 
 
 def _is_integer(value: QuantityValue) -> bool:
-    return value.amount == value.amount.to_integral_value() and INT_MIN <= value.amount <= INT_MAX
+    return (
+        value.amount == value.amount.to_integral_value() and INT_MIN < value.amount < INT_MAX
+    )  # beyond, it was cut off there
 
 
 def _as_integer(value: QuantityValue) -> int:

@@ -54,9 +54,11 @@ def _uuid(text: str) -> list[str]:
         uuid.UUID(text)
     except ValueError:
         return ["does not match the UUID format"]
-    return [] if re.fullmatch(r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}", text) else [
-        "does not match the UUID format"
-    ]
+    return (
+        []
+        if re.fullmatch(r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}", text)
+        else ["does not match the UUID format"]
+    )
 
 
 def _bytes(text: str) -> list[str]:

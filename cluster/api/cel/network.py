@@ -15,7 +15,7 @@ from cluster.api.cel.values import EvaluationError, Opaque, no_overload
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,14 @@ def _url(value: Any) -> Url:
     text = _text(value)
     fault = ""
     if _CONTROL.search(text):
-        fault = "net/url: invalid control character in URL" if not text.isprintable() else "invalid URI for request"
+        fault = "net/url: invalid control character in URL"
     elif not _SCHEME.match(text) and not text.startswith("/"):
         fault = "invalid URI for request" if text else "empty url"
     else:
         try:
-            _ = urlsplit(text).port
+            parts = urlsplit(text)
+            _ = parts.port
+            fault = 'invalid character " " in host name' if " " in parts.netloc else ""
         except ValueError:
             fault = f'invalid port ":{urlsplit(text).netloc.rpartition(":")[2]}" after host'
     if fault:
@@ -96,16 +98,13 @@ def _ip_text(text: str) -> Ip:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        raise EvaluationError(f'IP Address "{text}" parse error during conversion from string: {_ip_fault(text)}') from None
+        why = f'ParseAddr("{text}"): unable to parse IP'
+        raise EvaluationError(f'IP Address "{text}" parse error during conversion from string: {why}') from None
     if getattr(address, "scope_id", None):
         raise EvaluationError(f'IP address "{text}" with zone value is not allowed')
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         raise EvaluationError(f'IPv4-mapped IPv6 address "{text}" is not allowed')
     return Ip(address)
-
-
-def _ip_fault(text: str) -> str:
-    return f'ParseAddr("{text}"): unable to parse IP'
 
 
 def _ip(value: Any) -> Ip:

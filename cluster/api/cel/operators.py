@@ -66,7 +66,9 @@ _minus = _number(lambda a, b: a - b)
 
 
 def add(left: Any, right: Any) -> Any:
-    if isinstance(left, (str, bytes)) and type(left) is type(right):
+    if isinstance(left, str) and isinstance(right, str):
+        return left + right
+    if isinstance(left, bytes) and isinstance(right, bytes):
         return left + right
     if isinstance(left, list) and isinstance(right, list):
         return added(left, right)
@@ -90,7 +92,7 @@ def _quotient(left: int, right: int) -> int:
 def divide(left: Any, right: Any) -> Any:
     if isinstance(left, float) and isinstance(right, float):
         if right == 0:
-            return float("nan") if left == 0 or left != left else float("inf") * (1 if left > 0 else -1)  # noqa: PLR0124
+            return float("nan") if left == 0 or left != left else float("inf") * (1 if left > 0 else -1)
         return left / right
     if type(left) is type(right) and isinstance(left, int) and right == 0 and not isinstance(left, bool):
         raise EvaluationError("division by zero")
@@ -184,14 +186,16 @@ def to_bool(value: Any) -> bool:
         return True
     if value in ("false", "False", "FALSE", "f", "0"):
         return False
-    raise _converted(value, "bool") if not isinstance(value, str) else EvaluationError(
-        f'strconv.ParseBool: parsing "{value}": invalid syntax'
+    raise (
+        _converted(value, "bool")
+        if not isinstance(value, str)
+        else EvaluationError(f'strconv.ParseBool: parsing "{value}": invalid syntax')
     )
 
 
 def shown_double(value: float) -> str:
     """As Go's %g with the shortest digits."""
-    if value != value:  # noqa: PLR0124
+    if value != value:
         return "NaN"
     if value in (float("inf"), float("-inf")):
         return "+Inf" if value > 0 else "-Inf"

@@ -38,11 +38,11 @@ class SchemaTypes:
 
         self._pb = descriptor_pb2
         self._pool = descriptor_pool.DescriptorPool()
-        self._file = descriptor_pb2.FileDescriptorProto(name="schemas.proto", syntax="proto3")
+        self._file = descriptor_pb2.FileDescriptorProto(name="schemas.proto", syntax="proto2")
         for known in (struct_pb2.DESCRIPTOR, timestamp_pb2.DESCRIPTOR, duration_pb2.DESCRIPTOR):
             copied = descriptor_pb2.FileDescriptorProto()
             known.CopyToProto(copied)
-            self._pool.Add(copied)  # type: ignore[no-untyped-call]
+            self._pool.Add(copied)
             self._file.dependency.append(known.name)
         self._count = 0
 
@@ -70,14 +70,16 @@ class SchemaTypes:
                 return "double"
             case "boolean":
                 return "bool"
-        return "dyn"
+            case _:
+                return "dyn"
 
-    def typed(self, /, **variables: str) -> Environment:
-        return Environment(tuple(sorted(variables.items())), self._finished())
+    def typed(self, variables: Mapping[str, str], structs: Mapping[str, str] | None = None) -> Environment:
+        """`structs` gives the shown names of messages that are called otherwise here."""
+        return Environment(tuple(sorted(variables.items())), self._finished(), structs or {})
 
     def _finished(self) -> Any:
         if self._file.message_type and self._file.name:
-            self._pool.Add(self._file)  # type: ignore[no-untyped-call]
+            self._pool.Add(self._file)
             self._file = self._pb.FileDescriptorProto()
         return self._pool
 
@@ -117,7 +119,9 @@ class SchemaTypes:
             if inner.startswith(("list<", "map<")):
                 inner = "dyn"
             # Protobuf insists on the entry's name.
-            entry = message.nested_type.add(name="".join(part[:1].upper() + part[1:] for part in name.split("_")) + "Entry")
+            entry = message.nested_type.add(
+                name="".join(part[:1].upper() + part[1:] for part in name.split("_")) + "Entry"
+            )
             entry.options.map_entry = True
             self._field(entry, "key", 1, "string")
             self._field(entry, "value", 2, inner)

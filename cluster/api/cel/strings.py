@@ -23,7 +23,7 @@ from cluster.api.structural_schema.patterns import BadPatternError, finder
 
 _UPPER = {code: code - 32 for code in range(ord("a"), ord("z") + 1)}
 _LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
-_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 
 
 def _char_at(text: str, index: int) -> str:
@@ -67,8 +67,7 @@ def _split(text: str, separator: str, limit: int = -1) -> list[str]:
     if limit == 0:
         return []
     if not separator:
-        parts = list(text) if limit < 0 or len(text) <= limit else [*text[: limit - 1], text[limit - 1 :]]
-        return parts
+        return list(text) if limit < 0 or len(text) <= limit else [*text[: limit - 1], text[limit - 1 :]]
     return text.split(separator, limit - 1 if limit > 0 else -1)
 
 
@@ -116,7 +115,8 @@ def _clause(template: str, at: int) -> tuple[str, int]:
     if at >= len(template):
         raise EvaluationError("unexpected end of string")
     if at - start > 4:
-        raise EvaluationError(f"could not parse formatting clause: precision {template[start + 1 : at][:20]} is too large")
+        shown = template[start + 1 : at][:20]
+        raise EvaluationError(f"could not parse formatting clause: precision {shown} is too large")
     return template[start : at + 1], at + 1
 
 
@@ -150,7 +150,8 @@ def _formatted(clause: str, value: Any) -> str:
             else:
                 raise _misfit("only integers, byte buffers, and strings can be formatted as hex", value)
             return text.upper() if verb == "X" else text
-    raise EvaluationError(f'could not parse formatting clause: unrecognized formatting clause "{verb}"')
+        case _:
+            raise EvaluationError(f'could not parse formatting clause: unrecognized formatting clause "{verb}"')
 
 
 def _misfit(why: str, value: Any) -> EvaluationError:
@@ -177,15 +178,15 @@ def _shown(value: Any) -> str:
         return to_string(value)
     if isinstance(value, Maybe):
         return f"optional({_shown(value.value)})" if value.present else "optional.none()"
-    raise _misfit("string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, durations, "
-                  "and timestamps", value)  # fmt: skip
+    kinds = "strings, bools, bytes, ints, doubles, maps, lists, types, durations, and timestamps"
+    raise _misfit(f"string clause can only be used on {kinds}", value)
 
 
 def _find(text: str, pattern: str) -> str:
     return next(iter(_find_all(text, pattern)), "")
 
 
-def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
+def _find_all(text: Any, pattern: Any, limit: int = -1) -> list[str]:
     if not isinstance(text, str) or not isinstance(pattern, str):
         raise no_overload()
     try:

@@ -109,6 +109,12 @@ def read_checked(data: bytes) -> Checked:
     return Checked(_Reader(references).node(message[4]), positions)
 
 
+def read_parsed(data: bytes) -> Node:
+    """Likewise, of an expression that was not checked."""
+    message = dict(_fields(next(value for number, value in _fields(data) if number == 2)))
+    return _Reader({}).node(message[2])
+
+
 class _Reader:
     def __init__(self, references: dict[int, tuple[str, tuple[str, ...]]]) -> None:
         self._references = references
@@ -138,6 +144,8 @@ class _Reader:
                     return self._struct(at, value)
                 case 9:
                     return self._comprehension(at, value)
+                case _:
+                    continue
         raise ValueError("the expression has a node of an unknown kind")
 
     def _call(self, at: int, data: bytes) -> Call:
@@ -192,6 +200,8 @@ def _constant(data: bytes) -> Any:
                 return value.decode()
             case 7:
                 return bytes(value)
+            case _:
+                continue
     return None
 
 

@@ -7,7 +7,7 @@ and uncopied. Source: the language's specification, doc/langdef.md; k8s.io/apise
 
 import datetime
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 INT_MIN, INT_MAX, UINT_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 NANOS = 1_000_000_000
@@ -16,6 +16,10 @@ TIME_MIN, TIME_MAX = -62_135_596_800 * NANOS, 253_402_300_800 * NANOS - 1
 
 class CelError(ValueError):
     """An expression has no result; the text is upstream's."""
+
+
+class CompileError(ValueError):
+    """A text is no expression of its environment. Has the engine's words, with place and excerpt, as upstream's."""
 
 
 class EvaluationError(CelError):
@@ -81,7 +85,7 @@ class Opaque:
     """Base of the values that Kubernetes' libraries bring along."""
 
     __slots__ = ()
-    type_name = ""
+    type_name: ClassVar[str] = ""
 
 
 def type_name(value: Any) -> str:
@@ -137,7 +141,7 @@ def compare(left: Any, right: Any) -> int:
         raise no_overload()
     if isinstance(left, str):
         left, right = left.encode("utf-8", "surrogatepass"), right.encode("utf-8", "surrogatepass")
-    if left != left or right != right:  # noqa: PLR0124 - not a number
+    if left != left or right != right:
         raise EvaluationError("NaN values cannot be ordered")
     return 1 if left > right else -1 if left < right else 0
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.api.cel import costs
-from cluster.api.cel.environment import CompileError, Environment, Program, dynamic
+from cluster.api.cel.environment import Environment, Program, dynamic
 from cluster.api.cel.schema_types import SchemaTypes, escaped
 from cluster.api.cel.times import read_duration, read_timestamp
-from cluster.api.cel.values import CelError, CostExceededError, EvaluationError, Maybe
+from cluster.api.cel.values import CelError, CompileError, CostExceededError, EvaluationError, Maybe
 from cluster.api.structural_schema.values import Schema, same
 from cluster.machinery import field_errors
 from cluster.machinery.field_errors import FieldError
@@ -86,7 +86,7 @@ def _environments(place: Place) -> tuple[Environment, Environment]:
     types = SchemaTypes()
     own = types.add(place.schema, root=place.root)
     # The checker cannot say "optional of"; what is done with an optional oldSelf is checked when it runs.
-    return types.typed(**{"self": own, "oldSelf": own}), types.typed(**{"self": own, "oldSelf": "dyn"})
+    return types.typed({"self": own, "oldSelf": own}), types.typed({"self": own, "oldSelf": "dyn"})
 
 
 def _compiled(environment: Environment, path: str, expression: str, wanted: str) -> list[FieldError]:

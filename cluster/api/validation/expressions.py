@@ -5,23 +5,30 @@ The expression engine is loaded by the first configuration that has an expressio
 Source: k8s.io/kubernetes, pkg/apis/admissionregistration/validation (validateMatchConditions).
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from cluster.api.validation.rules import Errors, listed, text
 from cluster.machinery import field_errors, names
 from cluster.machinery.objects import Object
 
+if TYPE_CHECKING:
+    from cluster.api.cel.environment import Environment
+
 MATCH_CONDITION_LIMIT = 64
 
 
-def validate_match_conditions(path: str, holder: Object) -> Errors:
-    """`path` is that of the list; `holder` has it as `matchConditions`."""
+def validate_match_conditions(path: str, holder: Object, *, params: bool = False) -> Errors:
+    """`path` is that of the list; `holder` has it as `matchConditions`; `params` says whether they may use those."""
     conditions = listed(holder, "matchConditions")
     errors: Errors = []
+    environment = _with_params() if params and conditions else None
     if len(conditions) > MATCH_CONDITION_LIMIT:
         errors.append(field_errors.too_many(path, len(conditions), MATCH_CONDITION_LIMIT))
     seen: set[str] = set()
     for index, condition in enumerate(conditions):
         place, name = f"{path}[{index}]", text(condition, "name")
-        errors += validate_expression(f"{place}.expression", text(condition, "expression"))
+        errors += validate_expression(f"{place}.expression", text(condition, "expression").strip(), environment)
         if not name:
             errors.append(field_errors.required(f"{place}.name"))
             continue
@@ -32,13 +39,27 @@ def validate_match_conditions(path: str, holder: Object) -> Errors:
     return errors
 
 
-def validate_expression(path: str, expression: str) -> Errors:
-    from cluster.api.cel.environment import CompileError
+def _with_params() -> "Environment":
+    from cluster.api.cel import admission
+
+    return admission.environment(params=True)
+
+
+def validate_expression(
+    path: str, expression: str, environment: "Environment | None" = None, wanted: Sequence[str] = ("bool",),
+    missing: str = "",
+) -> Errors:  # fmt: skip
+    """`environment` is that of matchConditions without params when None; `missing` is the text for an empty one."""
+    from cluster.api.cel import admission
+    from cluster.api.cel.values import CompileError
 
     if not expression.strip():
-        return [field_errors.required(path)]
+        return [field_errors.required(path, missing)]
     try:
-        compile_rule(expression)
-    except (BadRuleError, UnsupportedRuleError) as fault:
+        result = (environment or admission.environment()).compile(expression).result
+    except CompileError as fault:
         return [field_errors.invalid(path, expression, f"compilation failed: {fault}")]
-    return []
+    if not wanted or result in wanted:
+        return []
+    kinds = wanted[0] if len(wanted) == 1 else f"one of [{' '.join(wanted)}]"
+    return [field_errors.invalid(path, expression, f"must evaluate to {kinds}")]

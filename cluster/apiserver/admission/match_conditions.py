@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.api.cel.costs import MATCH_CONDITIONS_BUDGET
+from cluster.api.cel.values import CelError, CompileError
 from cluster.api.resources import Resource
-from cluster.api.structural_schema.cel_environment import compile_rule
+from cluster.apiserver.admission import evaluation
+from cluster.apiserver.admission.evaluation import Evaluation, Inputs
 from cluster.apiserver.admission.request_variables import request_value
 from cluster.apiserver.requests import AdmissionRequest, Authorizer
 from cluster.machinery.objects import Object
@@ -36,20 +39,24 @@ class MatchConditions:
     error under failure policy Fail and makes the request pass by under Ignore.
     """
 
-    def __init__(self, conditions: Sequence[Object], failure_policy: str) -> None:
-        """`conditions` are entries with `name` and `expression`, as a configuration has them; none match everything."""
+    def __init__(self, conditions: Sequence[Object], failure_policy: str, *, params: bool = False) -> None:
+        """
+        Take the `matchConditions` of a configuration: entries with `name` and `expression`.
+
+        Nothing is compiled before the first request. `params`: whether expressions may use `params`.
+        """
         self._conditions = tuple((str(entry.get("name")), str(entry.get("expression"))) for entry in conditions)
         self._fails = failure_policy != "Ignore"
+        self._params = params
+
+    @property
+    def any(self) -> bool:
+        return bool(self._conditions)
 
     async def evaluate(
-        self,
-        request: AdmissionRequest,
-        authorizer: Authorizer | None,
-        *,
-        seen_as: Resource | None = None,
-        obj: Object | None = None,
-        old: Object | None = None,
-    ) -> Match:
+        self, request: AdmissionRequest, authorizer: Authorizer | None, *, seen_as: Resource | None = None,
+        obj: Object | None = None, old: Object | None = None,
+    ) -> Match:  # fmt: skip
         """
         Judge one request.
 
@@ -62,18 +69,25 @@ class MatchConditions:
         """
         if not self._conditions:
             return Match(True)
-        variables: dict[str, Any] = {
-            "object": request.obj if obj is None else obj,
-            "oldObject": request.old if old is None else old,
-            "request": request_value(request, seen_as),
-        }
+        inputs = Inputs(request, request_value(request, seen_as))
+        seen = {**({} if obj is None else {"object": obj}), **({} if old is None else {"oldObject": old})}
+
+        def work(evaluation: Evaluation) -> Match:
+            return self.judge(evaluation, {**inputs.variables(evaluation.known), **seen})
+
+        return await evaluation.evaluate(work, MATCH_CONDITIONS_BUDGET, request, authorizer)
+
+    def judge(self, evaluation: Evaluation, variables: dict[str, Any]) -> Match:
+        """The same as part of evaluating a policy."""
+        from cluster.api.cel.admission import environment
+
         errors: list[str] = []
         for name, expression in self._conditions:
             try:
-                if compile_rule(expression)(variables) is False:
+                if evaluation.value(environment(params=self._params).compile(expression), variables) is False:
                     return Match(False, failed_condition=name)
-            except ValueError as fault:
-                errors.append(f"expression '{expression}' resulted in error: {fault}")
+            except (CelError, CompileError) as fault:
+                errors.append(str(fault))
         if not errors:
             return Match(True)
         if not self._fails:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from cluster.api.structural_schema.cel_rules import escaped, evaluate, unsupported, validate_rules
+from cluster.api.cel.schema_types import escaped
+from cluster.api.structural_schema.cel_rules import evaluate, unsupported, validate_rules
 
 
 def schema(rule: str, **more: Any) -> dict[str, Any]:
