@@ -154,7 +154,7 @@ def _engine(environment: Environment) -> Any:
         descriptor_pool=environment.messages,
         config=config,
         variables={
-            **dict.fromkeys(OPAQUE, cel.Type.TYPE),
+            **{name: cel.Type.Type(_type(name)) for name in OPAQUE},
             **{name: _type(kind) for name, kind in environment.variables},
         },
         extensions=[ext_optional.ExtOptional()],
