@@ -154,7 +154,7 @@ def _engine(environment: Environment) -> Any:
         descriptor_pool=environment.messages,
         config=config,
         variables={
-            **{name: cel.Type.Type(_type(name)) for name in OPAQUE},
+            **dict.fromkeys(OPAQUE, cel.Type.DYN),  # the engine knows no type of such a type
             **{name: _type(kind) for name, kind in environment.variables},
         },
         extensions=[ext_optional.ExtOptional()],
