@@ -51,9 +51,9 @@ class Health:
             why = await check()
             failed = failed or bool(why)
             lines.append(f"[-]{name} failed: reason withheld" if why else f"[+]{name} ok")
-        unknown = [name for name in excluded if name not in checks]
+        unknown = sorted({name for name in excluded if name not in checks})
         if unknown:
-            shown = ", ".join(f'"{name}"' for name in unknown)
+            shown = ",".join(f'"{name}"' for name in unknown)
             lines.append(f"warn: some health checks cannot be excluded: no matches for {shown}")
         if failed:
             return responses.text("\n".join([*lines, f"{endpoint} check failed", ""]), 500)

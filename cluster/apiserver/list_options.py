@@ -7,7 +7,7 @@ Pure. Rules and texts: k8s.io/apimachinery, pkg/apis/meta/internalversion/valida
 import base64
 import binascii
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -65,6 +65,12 @@ def parse(route: Route) -> ListOptions:
     if causes:
         raise invalid("meta.k8s.io", "ListOptions", "", causes)
     check_version(options.resource_version)
+    if options.resource_version in ("", "0"):
+        if options.watch and not options.match:
+            # A watch from no version begins with all there is, like one that says so.
+            return replace(options, send_initial_events=True, match=NOT_OLDER_THAN)
+    elif options.continue_token and not options.watch:
+        raise BadRequest("specifying resource version is not allowed when using continue")
     return options
 
 
@@ -92,15 +98,16 @@ def _unsupported(value: str, supported: str) -> tuple[str, str, str]:
 
 def _watch_causes(options: ListOptions) -> Causes:
     causes: Causes = []
-    if options.send_initial_events is not None:
-        if not options.match:
-            causes.append(_forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
-        elif options.match != NOT_OLDER_THAN:
+    if options.send_initial_events is not None and options.match != NOT_OLDER_THAN:
+        causes.append(_forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+    if options.match:
+        if options.send_initial_events is None:
+            text = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+            causes.append(_forbidden(text))
+        if options.match != NOT_OLDER_THAN:
             causes.append(_unsupported(options.match, '"NotOlderThan"'))
-        if options.match == NOT_OLDER_THAN and options.continue_token:
+        if options.continue_token:
             causes.append(_forbidden("resourceVersionMatch is forbidden when continue is provided"))
-    elif options.match:
-        causes.append(_forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
     return causes
 
 
@@ -145,7 +152,7 @@ def decode_continue(token: str) -> tuple[int, str]:
     if not isinstance(fields, dict) or fields.get("v") != "meta.k8s.io/v1":
         version = fields.get("v") if isinstance(fields, dict) else ""
         raise BadRequest(
-            f'invalid continue token: {why}: server does not recognize this encoded version "{version or ""}"'
+            f"invalid continue token: {why}: server does not recognize this encoded version {version or ''}"
         )
     revision, start = fields.get("rv"), fields.get("start")
     if not isinstance(revision, int) or revision == 0:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from cluster.apiserver import list_options, patches, responses, selection, views, write_options
 from cluster.apiserver.lists import Lister
-from cluster.apiserver.negotiation import OBJECT, WATCHED, View, negotiate, not_acceptable
+from cluster.apiserver.negotiation import OBJECT, TABLE, WATCHED, View, negotiate, not_acceptable
 from cluster.apiserver.registry import rules
 from cluster.apiserver.registry.generic import WriteContext, Writer
 from cluster.apiserver.registry.kinds import Kind
@@ -22,6 +22,8 @@ from cluster.machinery.decode import decode_body
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import BadRequest, MethodNotAllowed, not_found
 from cluster.store.encoding import Entry
+
+_INCLUDABLE = frozenset({"", "None", "Metadata", "Object"})
 
 
 @dataclass(slots=True)
@@ -36,7 +38,14 @@ class Call:
     audit_annotations: dict[str, str] = field(default_factory=dict)
 
     def view(self) -> View:
-        return negotiate(self.request.headers.get("Accept", ""))
+        """Raises NotAcceptable, and BadRequest for rows that cannot be as they are wanted."""
+        view = negotiate(self.request.headers.get("Accept", ""))
+        if view.shape == TABLE and self.include not in _INCLUDABLE:
+            raise BadRequest(
+                f'Unable to convert to Table as requested: includeObject: Invalid value: "{self.include}": '
+                "must be 'Metadata', 'Object', 'None', or empty"
+            )
+        return view
 
     @property
     def include(self) -> str:
