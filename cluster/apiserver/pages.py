@@ -5,6 +5,8 @@ What is no API resource: version, health, metrics, discovery, OpenAPI, and the k
 import json
 import platform
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -14,6 +16,7 @@ from cluster.apiserver.aggregation.aggregator import Aggregator
 from cluster.apiserver.custom_resources.serving import CustomResources
 from cluster.apiserver.health import Health
 from cluster.apiserver.metrics import RequestMetrics
+from cluster.apiserver.negotiation import negotiate
 from cluster.apiserver.requests import UserInfo
 from cluster.apiserver.router import Route
 
@@ -84,6 +87,8 @@ class PageServer:
         from cluster.apiserver import discovery
 
         accept = request.headers.get("Accept", "")
+        if not discovery.wants_aggregated(accept):
+            negotiate(accept, available="application/json, application/yaml")
         served = self._custom.resources
         merged = None
         if self._aggregator.remote:
@@ -102,7 +107,17 @@ class PageServer:
                 found = merged.index(own, served, others)
             elif path == "/openapi/v2":
                 found = merged.version_2(own, served, others)
-        return _page(request, found)
+        answer = _page(request, found)
+        given = request.rel_url.query.get("hash")
+        if found is None or given is None:
+            return answer
+        if f'"{given}"' != found.etag:
+            # One that another server or an earlier state has told: here is what there is now.
+            return web.Response(status=301, headers={"Location": f"{path}?hash={found.etag.strip(chr(34))}"})
+        answer.headers["Cache-Control"] = "public, immutable"
+        year = datetime.now(UTC) + timedelta(days=365)
+        answer.headers["Expires"] = format_datetime(year, usegmt=True)
+        return answer
 
     def _merge(self) -> "tuple[MergedDiscovery, MergedOpenApi]":
         if self._merged is None:
