@@ -17,6 +17,10 @@ from cluster.apiserver.audit.options import AuditOptions
 @dataclass(frozen=True, slots=True)
 class Options:
     etcd_servers: tuple[str, ...]
+    """
+    etcd's members, or the one embedded store: embedded:///path/to/file.db, embedded://:memory:, with settings after
+    a `?` (see cluster.store.embedded.address).
+    """
     etcd_cafile: str
     etcd_certfile: str
     etcd_keyfile: str
@@ -106,7 +110,7 @@ def _flag(text: str) -> bool:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "kube-apiserver", description="Serves the Kubernetes API from etcd.", allow_abbrev=False
+        "kube-apiserver", description="Serves the Kubernetes API from etcd or an embedded store.", allow_abbrev=False
     )
     add = parser.add_argument
     for name, default in {
@@ -157,7 +161,10 @@ def parse(argv: list[str]) -> Options:
             parser.error(f"{word!r} is no flag; values are given as --flag=value")
         sys.stderr.write(f"flag {word.partition('=')[0]} has no effect here\n")
     if not given.etcd_servers:
-        parser.error("--etcd-servers must be specified, e.g. --etcd-servers=http://127.0.0.1:2379")
+        parser.error(
+            "--etcd-servers must be specified, e.g. --etcd-servers=http://127.0.0.1:2379, "
+            "or without etcd --etcd-servers=embedded:///var/lib/hanse/store.db"
+        )
     if bool(given.tls_cert_file) != bool(given.tls_private_key_file):
         parser.error("--tls-cert-file and --tls-private-key-file go together")
     values = vars(given)

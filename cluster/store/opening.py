@@ -3,15 +3,26 @@
 from collections.abc import Sequence
 
 from cluster.store.backend import Backend
+from cluster.store.embedded.address import SCHEME, parse_address
 
 
 def open_backend(servers: Sequence[str], *, ca_file: str = "", cert_file: str = "", key_file: str = "") -> Backend:
     """
-    The store at `servers`. Files are those of our identity towards etcd; empty ones mean plain text.
+    The store at `servers`: etcd's addresses, or one of the embedded store. A process uses one kind and its
+    libraries alone.
 
-    Raises ValueError when there is no server.
+    Args:
+        ca_file: With the other two our identity towards etcd; empty ones mean plain text.
+
+    Raises:
+        ValueError: There is no server, the address is wrong, or the embedded store's file cannot be used.
     """
-    # A process uses one kind of store, and its libraries alone.
+    if any(server.startswith(SCHEME) for server in servers):
+        if len(servers) > 1:
+            raise ValueError(f"--etcd-servers={','.join(servers)}: an embedded store is alone, it has no members")
+        from cluster.store.embedded.store import EmbeddedStore
+
+        return EmbeddedStore(parse_address(servers[0]))
     from cluster.store.etcd_client import EtcdClient, EtcdTLS
 
     return EtcdClient(servers, EtcdTLS(ca_file, cert_file, key_file))
