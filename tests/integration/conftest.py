@@ -142,6 +142,20 @@ async def serving(etcd_url: str, directory: Path, *flags: str) -> AsyncIterator[
 
 
 @pytest.fixture
-async def api(etcd_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with serving(etcd_url, tmp_path) as running:
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where the server under test keeps its objects: etcd, and on BOTH_STORES' wish a file of its own."""
+    if getattr(request, "param", "etcd") == "etcd":
+        return str(request.getfixturevalue("etcd_url"))
+    if "etcd_url" in request.fixturenames:
+        pytest.skip("a store that two servers share is etcd")
+    return f"embedded://{tmp_path}/store.db"
+
+
+BOTH_STORES = pytest.mark.parametrize("store_url", ["etcd", "embedded"], indirect=True)
+"""As a module's pytestmark: each test runs on etcd and on the embedded store."""
+
+
+@pytest.fixture
+async def api(store_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    async with serving(store_url, tmp_path) as running:
         yield running

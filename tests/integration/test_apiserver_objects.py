@@ -1,4 +1,4 @@
-"""What clients do with objects, against a real apiserver on a real etcd."""
+"""What clients do with objects, against a real apiserver on a real etcd and on the embedded store."""
 
 import asyncio
 import json
@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from tests.integration.conftest import BOTH_STORES
+
 if TYPE_CHECKING:
     from tests.integration.conftest import Api
 
+pytestmark = BOTH_STORES
 MERGE = "application/merge-patch+json"
 
 

@@ -1,5 +1,6 @@
 """
-Real etcd, apiserver, controller manager and scheduler as processes; the nodes are objects without a kubelet.
+Real apiserver, controller manager and scheduler as processes, on a real etcd and on the embedded store; the nodes are
+objects without a kubelet.
 
 An etcd of its own, because Nodes and the scheduler's view belong to a whole cluster. It is found as conftest.py does.
 """
@@ -25,7 +26,7 @@ from cluster.machinery.status_errors import ApiError, NotFound
 _DIRECTORIES = (os.environ.get("PATH", ""), os.environ.get("HANSE_ETCD_BIN", ""), "/opt/hanse/current/bin")
 ETCD = shutil.which("etcd", path=os.pathsep.join(d for d in _DIRECTORIES if d))
 ROOT = pathlib.Path(__file__).parents[2]
-pytestmark = pytest.mark.skipif(
+needs_etcd = pytest.mark.skipif(
     ETCD is None, reason="etcd is not installed; put it on PATH or name its folder in HANSE_ETCD_BIN"
 )
 
@@ -67,30 +68,40 @@ async def eventually(condition: Callable[[], Awaitable[bool]], what: str) -> Non
 
 
 @contextlib.asynccontextmanager
-async def control_plane(home: pathlib.Path) -> AsyncIterator[ApiClient]:
+async def store(home: pathlib.Path, kind: str) -> AsyncIterator[str]:
+    """The address of an empty one."""
+    if kind == "embedded":
+        yield f"embedded://{home}/store.db"
+        return
+    client_port, peer_port = free_port(), free_port()
+    peer, client = f"http://127.0.0.1:{peer_port}", f"http://127.0.0.1:{client_port}"
+    etcd = running(
+        home / "etcd.log", str(ETCD), f"--data-dir={home}/etcd", f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}",
+    )  # fmt: skip
+    async with etcd:
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def control_plane(home: pathlib.Path, kind: str) -> AsyncIterator[ApiClient]:
     key = ec.generate_private_key(ec.SECP256R1())
     plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     public = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     (home / "sa.key").write_bytes(key.private_bytes(*plain))
     (home / "sa.pub").write_bytes(key.public_key().public_bytes(*public))
     (home / "tokens.csv").write_text('test-token,admin,1,"system:masters"\n')
-    client_port, peer_port, port = free_port(), free_port(), free_port()
+    port = free_port()
     config = home / "kubeconfig"
     config.write_text(KUBECONFIG.format(port=port))
-    peer, etcd = f"http://127.0.0.1:{peer_port}", f"http://127.0.0.1:{client_port}"
     python = (sys.executable, "-m")
     flags = (f"--kubeconfig={config}", "--leader-elect=false", "--secure-port=0")
     async with contextlib.AsyncExitStack() as stack:
+        address = await stack.enter_async_context(store(home, kind))
         await stack.enter_async_context(
             running(
-                home / "etcd.log", str(ETCD), f"--data-dir={home}/etcd", f"--listen-client-urls={etcd}",
-                f"--advertise-client-urls={etcd}", f"--listen-peer-urls={peer}",
-                f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}",
-            )
-        )  # fmt: skip
-        await stack.enter_async_context(
-            running(
-                home / "apiserver.log", *python, "cluster.apiserver", f"--etcd-servers={etcd}",
+                home / "apiserver.log", *python, "cluster.apiserver", f"--etcd-servers={address}",
                 f"--secure-port={port}", "--bind-address=127.0.0.1", f"--cert-dir={home}/certs",
                 f"--service-account-key-file={home}/sa.pub", f"--service-account-signing-key-file={home}/sa.key",
                 "--service-account-issuer=https://kubernetes.default.svc", f"--token-auth-file={home}/tokens.csv",
@@ -135,8 +146,9 @@ def deployment(namespace: str, replicas: int) -> dict[str, object]:
     }
 
 
-async def test_a_deployment_is_spread_over_nodes_and_leaves_nothing_behind(tmp_path: pathlib.Path) -> None:
-    async with control_plane(tmp_path) as client:
+@pytest.mark.parametrize("kind", [pytest.param("etcd", marks=needs_etcd), "embedded"])
+async def test_a_deployment_is_spread_over_nodes_and_leaves_nothing_behind(tmp_path: pathlib.Path, kind: str) -> None:
+    async with control_plane(tmp_path, kind) as client:
         for number in range(3):
             await add_node(client, f"n{number}")
         await client.create(

@@ -1,4 +1,4 @@
-"""Custom resources from their definition to their end, against a real apiserver on a real etcd."""
+"""Custom resources from their definition to their end, against a real apiserver on etcd and on the embedded store."""
 
 import asyncio
 import json
@@ -8,13 +8,14 @@ import pytest
 
 from cluster.apiserver.app import Apiserver
 from cluster.store.resource_cache import TooOldError
-from tests.integration.conftest import server_options
+from tests.integration.conftest import BOTH_STORES, server_options
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.integration.conftest import Api
 
+pytestmark = BOTH_STORES
 MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"

@@ -17,7 +17,7 @@ import pytest
 
 from cluster.apiserver.app import Apiserver
 from cluster.pki.service_account_key import make_service_account_key
-from tests.integration.conftest import TOKEN, server_options
+from tests.integration.conftest import BOTH_STORES, TOKEN, server_options
 
 GOLDEN = Path(os.environ.get("HANSE_SHARED", Path(__file__).parents[3] / "shared")) / "golden"
 QUESTION = ("id", "method", "path", "headers", "body", "watch_seconds")
@@ -25,10 +25,13 @@ AGREED = 505
 """Of 518, with room for the few recordings that depend on time. Seen: 511; the other seven are build facts and address,
 texts that hold the recording's own resourceVersions, and a role that upstream's defaults do not have."""
 
-pytestmark = pytest.mark.skipif(not (GOLDEN / "open.json").exists(), reason=f"no recordings in {GOLDEN}")
+pytestmark = [
+    BOTH_STORES,
+    pytest.mark.skipif(not (GOLDEN / "open.json").exists(), reason=f"no recordings in {GOLDEN}"),
+]
 
 
-async def test_answers_agree_with_a_real_apiserver(etcd_url: str, tmp_path: Path) -> None:
+async def test_answers_agree_with_a_real_apiserver(store_url: str, tmp_path: Path) -> None:
     key, public = make_service_account_key()
     (tmp_path / "sa.key").write_bytes(key)
     (tmp_path / "sa.pub").write_bytes(public)
@@ -36,7 +39,7 @@ async def test_answers_agree_with_a_real_apiserver(etcd_url: str, tmp_path: Path
     corpus, ours = tmp_path / "corpus.json", tmp_path / "ours.json"
     corpus.write_text(json.dumps([{key: row[key] for key in QUESTION if key in row} for row in recorded]))
     options = server_options(
-        etcd_url,
+        store_url,
         tmp_path,
         "--etcd-prefix=/golden",
         "--endpoint-reconciler-type=lease",

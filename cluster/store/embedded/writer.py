@@ -156,6 +156,7 @@ class Writer:
         if _is_full(failed) and self._reserve.stands:
             log.warning("the disk is full: only deletes are taken until there is room again")
             self._reserve.give_up()
+            self._looked_for_space = time.monotonic()
             self._database.takes_puts = False
             return self._alone(job)
         job.fault = translate(failed)
