@@ -24,6 +24,9 @@ from cluster.apiserver.custom_resources.serving import CustomResources
 from cluster.apiserver.custom_resources.watching import ConvertingStream
 from cluster.apiserver.file_changes import FileChanges
 from cluster.apiserver.flow_schemas import FlowSchemaConditions
+from cluster.apiserver.front_door.connection import Listener
+from cluster.apiserver.front_door.plain_reads import PlainReads
+from cluster.apiserver.in_flight import InFlight
 from cluster.apiserver.kubelet_proxy import KubeletProxy
 from cluster.apiserver.lists import Lister
 from cluster.apiserver.masters import PLACE, Masters
@@ -58,9 +61,12 @@ Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 DRAIN_SECONDS = 1.0
 """
-How long running requests get when the server stops, and after that their cancelling. Watches and idle connections
-end at once: their clients go on at another server.
+How long streams get when the server stops, and after that their cancelling. Ordinary requests are waited for before,
+as long as one may take; watches and idle connections end at once: their clients go on at another server.
 """
+HANDSHAKE_SECONDS = 10.0
+HEADER_LIMIT = 32 << 10
+"""Bytes of one header line, and of the request line: tokens and selectors can be long."""
 
 
 class Apiserver:
@@ -109,6 +115,9 @@ class Apiserver:
                 options.service_cluster_ip_range.split(",")[0],
                 options.service_node_port_range,
             )
+        self.in_flight = InFlight(
+            RequestMetrics(self.aggregator.gauges), options.max_requests_inflight, options.max_mutating_requests_inflight
+        )
         self.booted = asyncio.Event()
         self._etcd_files_changed = asyncio.Event()
         self.stopping = False
@@ -121,7 +130,7 @@ class Apiserver:
         return f"{start_up.advertise_address(self.options)}:{self.port or self.options.secure_port}"
 
     def _handler(self) -> ApiServer:
-        metrics = RequestMetrics(self.aggregator.gauges)
+        metrics = self.in_flight.metrics
         if self.audit is not None:
             metrics.figures = self.audit.figures
         kubelets = KubeletProxy(self.options, self.registry)
@@ -141,9 +150,8 @@ class Apiserver:
             pages=pages,
             reviews=ReviewServer(self.security.reviews, self.etcd),
             aggregator=self.aggregator,
-            metrics=metrics,
-            max_reads=self.options.max_requests_inflight,
-            max_writes=self.options.max_mutating_requests_inflight,
+            in_flight=self.in_flight,
+            request_timeout=self.options.request_timeout,
             audit=self.audit,
         )
 
@@ -187,16 +195,25 @@ class Apiserver:
         self._watch_files(context)
         handle: Handle = handler.handle
         request_factory = _request
+        reads: PlainReads | None = PlainReads(
+            self.registry, self.cache, self.lister, self.security.authenticator, self.security.authorizer,
+            self.in_flight, lambda found: bool(self.aggregator.remote) and self.aggregator.find(found) is not None,
+        )  # fmt: skip
         if self.audit is not None:
             handle, request_factory = functools.partial(self.audit.handle, handle), self.audit.request_factory
-        server = web.Server(
+            reads = None  # the recorder sees every request, so all go through the handler
+        server = Listener(
             handle,
+            reads,
             request_factory=request_factory,
             access_log=None,
             handler_cancellation=True,
             keepalive_timeout=120.0,
+            lingering_time=2.0,
             tcp_keepalive=True,
-        )
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
+        )  # fmt: skip
         listener = await self._listen(server, context)
         interval = self.options.etcd_compaction_interval
         try:
@@ -212,7 +229,7 @@ class Apiserver:
                     tasks.create_task(self.aggregator.run(), name="aggregator"),
                     tasks.create_task(compaction.run(self.etcd, interval), name="compaction"),
                     tasks.create_task(self.files.run(), name="file-changes"),
-                    tasks.create_task(memory.run(), name="memory"),
+                    tasks.create_task(memory.run(self.lister.bodies.sweep), name="memory"),
                     tasks.create_task(self._renew_etcd_channels(), name="etcd-certificate"),
                     *([tasks.create_task(self.audit.run(), name="audit")] if self.audit is not None else []),
                 ]
@@ -220,7 +237,7 @@ class Apiserver:
                     await self._until_booted(boot)
                     yield
                 finally:
-                    self.stopping = True
+                    self.stopping = self.in_flight.draining = True
                     background[2].cancel()
                     await self._leave()
                     await asyncio.sleep(self.options.shutdown_delay_duration)
@@ -228,6 +245,8 @@ class Apiserver:
                     # Without this, connections that nobody uses would be waited for like running requests.
                     server.pre_shutdown()
                     self.watcher.end_all()
+                    if not await self.in_flight.drained(self.options.request_timeout):
+                        log.warning("stopping although requests still run")
                     await server.shutdown(DRAIN_SECONDS)
                     for task in background:
                         task.cancel()
@@ -310,10 +329,16 @@ class Apiserver:
         except (ApiError, StoreError, TimeoutError) as fault:
             log.warning("our endpoint stays until its lease ends: %s", fault)
 
-    async def _listen(self, server: web.Server, context: ssl.SSLContext) -> asyncio.Server:
+    async def _listen(self, server: Listener, context: ssl.SSLContext) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         listener = await loop.create_server(
-            server, self.options.bind_address, self.options.secure_port, ssl=context, backlog=1024, reuse_address=True
+            server,
+            self.options.bind_address,
+            self.options.secure_port,
+            ssl=context,
+            backlog=1024,
+            reuse_address=True,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
         )
         self.port = listener.sockets[0].getsockname()[1]
         log.info("serving on %s:%d", self.options.bind_address, self.port)

@@ -29,6 +29,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cluster.api import resources
+from cluster.apiserver.recent_tokens import RecentTokens
 from cluster.apiserver.requests import ANONYMOUS, ObjectReader, UserInfo
 from cluster.apiserver.service_account_tokens import TokenRejected, TokenVerifier
 from cluster.machinery.objects import Object
@@ -116,7 +117,9 @@ class Authenticator:
         self._reader = reader
         self._client_authorities = tuple(client_authorities)
         # Compared by digest, so that neither the time nor a core dump tells a token.
-        self._static = {_digest(token): user for token, user in (static_tokens or {}).items()}
+        self._static: dict[bytes, UserInfo] = {}
+        self._recent = RecentTokens(reader, clock)
+        self.use_tokens(static_tokens or {})
         self._service_accounts = service_accounts
         self.audiences = tuple(audiences)
         self._bootstrap = bootstrap_tokens
@@ -128,7 +131,7 @@ class Authenticator:
 
     def use_tokens(self, static_tokens: Mapping[str, UserInfo]) -> None:
         """Another `--token-auth-file`; tokens that are not in it are no longer good."""
-        self._static = {_digest(token): user for token, user in static_tokens.items()}
+        self._static = {_digest(token): with_authenticated_group(user) for token, user in static_tokens.items()}
 
     def use_authorities(
         self, client_authorities: Sequence[x509.Certificate], front_proxy: FrontProxySettings | None
@@ -137,6 +140,27 @@ class Authenticator:
         self._client_authorities = tuple(client_authorities)
         self._front_proxy = front_proxy
         self._certificates.clear()
+
+    def forget_tokens(self) -> None:
+        """Other ServiceAccount keys: every token is verified again."""
+        self._recent.clear()
+
+    def recall(self, token: bytes | None, peer_certificate_der: bytes | None) -> UserInfo | None:
+        """
+        The user, when it is known without looking anything up; None says nothing, `authenticate` decides then.
+
+        Args:
+            token: SHA-256 of the request's one bearer token, None without one.
+            peer_certificate_der: As for `authenticate`.
+        """
+        if peer_certificate_der is not None:
+            known = self._certificate(peer_certificate_der)
+            if known is not None:
+                # A front proxy speaks for others, by headers.
+                return known.user if known.proxy_name is None else None
+        if token is None:
+            return None
+        return self._static.get(token) or self._recent.find(token)
 
     async def authenticate(
         self, headers: Headers, peer_certificate_der: bytes | None = None, path: str = ""
@@ -180,13 +204,17 @@ class Authenticator:
         """
         # Tokens that carry no audience are for the apiserver itself.
         own = tuple(a for a in audiences if a in self.audiences)
-        user = self._static.get(_digest(token))
+        digest = _digest(token)
+        user = self._static.get(digest)
         if user is not None:
-            return AuthenticatedToken(with_authenticated_group(user), own) if own or not audiences else None
+            return AuthenticatedToken(user, own) if own or not audiences else None
         if self._service_accounts is not None:
             verified = await self._service_accounts.verify(token, audiences)
             if verified is not None:
-                return AuthenticatedToken(with_authenticated_group(verified.user), verified.audiences)
+                user = with_authenticated_group(verified.user)
+                if tuple(audiences) == self.audiences:
+                    self._recent.keep(digest, user, verified)
+                return AuthenticatedToken(user, verified.audiences)
         if self._bootstrap and (user := self._bootstrap_user(token)) is not None:
             return AuthenticatedToken(with_authenticated_group(user), own) if own or not audiences else None
         return None

@@ -8,8 +8,9 @@ from dataclasses import replace
 from itertools import islice
 
 from cluster.apiserver import views
+from cluster.apiserver.list_bodies import Items, ListBodies
 from cluster.apiserver.list_options import EXACT, NOT_OLDER_THAN, ListOptions, decode_continue, encode_continue
-from cluster.apiserver.negotiation import View
+from cluster.apiserver.negotiation import OBJECT, View
 from cluster.apiserver.registry.kinds import Kind
 from cluster.apiserver.selection import Matches, everything
 from cluster.machinery.objects import Object
@@ -43,13 +44,39 @@ class Lister:
     def __init__(self, cache: WatchCache, store: ObjectStore) -> None:
         self._cache = cache
         self._store = store
+        self.bodies = ListBodies()
 
     async def body(
         self, kind: Kind, namespace: str, options: ListOptions, matches: Matches, view: View, include: str = ""
     ) -> bytes:
         """The answer's body. Raises Gone, Timeout, BadRequest."""
+        if view.shape == OBJECT and for_memory(options):
+            await self.fresh(options.resource_version)
+            parts = self.parts(kind, namespace, options, matches)
+            if parts is not None:
+                return b"".join(parts)
         entries, meta = await self.entries(kind, namespace, options, matches)
         return views.many(kind, entries, meta, view, include)
+
+    def parts(self, kind: Kind, namespace: str, options: ListOptions, matches: Matches) -> tuple[bytes, ...] | None:
+        """
+        The body of a plain list `for_memory`, in pieces, as memory has it now; None when objects must be converted.
+        """
+        limit = 0 if options.resource_version == "0" else options.limit
+        if kind.convert is not None or kind.converts:
+            return None
+        key = (kind.prefix, kind.place, namespace, options.label_selector, options.field_selector, limit)
+
+        def make() -> Items:
+            entries, meta = self._from_memory(kind, namespace, self._cache.revision, "", limit, matches)
+            last = (entries[-1].namespace, entries[-1].name) if meta.continue_token else None
+            return Items(views.join(kind, entries), last, meta.remaining)
+
+        items = self.bodies.get(key, kind.cache.changes, make)
+        meta = views.ListMeta(self._cache.revision, "", items.remaining)
+        if items.continue_from is not None:
+            meta = replace(meta, continue_token=self._token(meta.revision, namespace, *items.continue_from))
+        return kind.list_head, meta.encode(), b',"items":[', items.data, b"]}"
 
     async def entries(
         self, kind: Kind, namespace: str, options: ListOptions, matches: Matches
@@ -80,7 +107,7 @@ class Lister:
             revision, start = decode_continue(options.continue_token)
             # A start key names the first of the rest; its trailing NUL makes it "behind the last one seen".
             return await self._at(kind, namespace, max(revision, 0), start.rstrip("\0"), options, matches)
-        if options.match == EXACT or _is_page(options):
+        if not for_memory(options):
             return await self._at(kind, namespace, options.revision, "", options, matches)
         await self.fresh(options.resource_version)
         limit = 0 if options.resource_version == "0" else options.limit
@@ -114,11 +141,12 @@ class Lister:
         if matches is everything:
             behind = kind.cache.entries(namespace, cache_key(last.namespace, last.name))
             remaining = sum(1 for _ in behind)
-        return entries, views.ListMeta(revision, self._token(revision, namespace, last), remaining)
+        token = self._token(revision, namespace, last.namespace, last.name)
+        return entries, views.ListMeta(revision, token, remaining)
 
     @staticmethod
-    def _token(revision: int, namespace: str, last: Entry) -> str:
-        start = last.name if namespace else cache_key(last.namespace, last.name)
+    def _token(revision: int, namespace: str, last_namespace: str, last_name: str) -> str:
+        start = last_name if namespace else cache_key(last_namespace, last_name)
         return encode_continue(revision, start + "\0")
 
     async def _at(
@@ -148,12 +176,17 @@ class Lister:
                     rest = page.remaining + len(page.entries) - at - 1
                     if rest == 0:
                         return found, views.ListMeta(revision)
-                    token = self._token(revision, namespace, entry)
+                    token = self._token(revision, namespace, entry.namespace, entry.name)
                     return found, views.ListMeta(revision, token, rest if matches is everything else 0)
             if page.remaining == 0:
                 return found, views.ListMeta(revision)
             last = page.entries[-1]
             start = cache_key(last.namespace, last.name)
+
+
+def for_memory(options: ListOptions) -> bool:
+    """Whether the newest state, or any, is asked for: then memory answers."""
+    return not options.continue_token and options.match != EXACT and not _is_page(options)
 
 
 def _is_page(options: ListOptions) -> bool:

@@ -5,24 +5,21 @@ Memory that was needed for a moment goes back to the system: start-up, and lists
 import asyncio
 import ctypes
 import gc
-import logging
-
-log = logging.getLogger(__name__)
+from collections.abc import Callable
 
 FIRST, INTERVAL = 5.0, 60.0
 """Seconds after the start, and between two times."""
 
 
-async def run() -> None:
-    """For ever; ends at once where the C library has no malloc_trim."""
+async def run(sweep: Callable[[], None]) -> None:
+    """For ever. `sweep` lets go of what was kept in case it is asked for again and was not."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is None:
-        log.debug("this C library keeps what it has")
-        return
     await asyncio.sleep(FIRST)
     # What start-up made stays: full collections need not look at it again.
     gc.collect()
     gc.freeze()
     while True:
-        trim(0)
+        sweep()
+        if trim is not None:  # this C library can
+            trim(0)
         await asyncio.sleep(INTERVAL)

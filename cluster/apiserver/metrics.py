@@ -2,6 +2,7 @@
 What /metrics tells, in Prometheus text form, under upstream's names.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
@@ -32,12 +33,7 @@ class RequestMetrics:
         buckets = self._buckets.get(labels)
         if buckets is None:
             buckets = self._buckets[labels] = [0] * (len(_BUCKETS) + 1)
-        for at, bound in enumerate(_BUCKETS):
-            if seconds <= bound:
-                buckets[at] += 1
-                break
-        else:
-            buckets[-1] += 1
+        buckets[bisect_left(_BUCKETS, seconds)] += 1
         self._sums[labels] += seconds
 
     def render(self) -> str:

@@ -65,6 +65,8 @@ class Options:
     disable_admission_plugins: tuple[str, ...]
     max_requests_inflight: int
     max_mutating_requests_inflight: int
+    request_timeout: float
+    """Seconds for everything but watches and streams."""
     event_ttl: float
     endpoint_reconciler_type: str
     shutdown_delay_duration: float
@@ -144,7 +146,9 @@ def _parser() -> argparse.ArgumentParser:
         "secure-port": settings.APISERVER_PORT, "max-requests-inflight": 400, "max-mutating-requests-inflight": 200,
     }.items():  # fmt: skip
         add(f"--{name}", type=int, default=number)
-    for name, text in {"etcd-compaction-interval": "5m", "event-ttl": "1h", "shutdown-delay-duration": "0s"}.items():
+    for name, text in {
+        "etcd-compaction-interval": "5m", "event-ttl": "1h", "shutdown-delay-duration": "0s", "request-timeout": "1m",
+    }.items():  # fmt: skip
         add(f"--{name}", type=duration, default=duration(text))
     add("--service-node-port-range", type=_ports, default=(30000, 32767))
     audit_flags.add_flags(parser, duration, _flag)

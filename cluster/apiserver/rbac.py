@@ -140,6 +140,15 @@ class RbacAuthorizer:
         decision = self._decisions[key] = self._evaluate(a)
         return decision
 
+    def allows_every_name(self, a: Attributes) -> bool:
+        """Whether a rule that is not limited to certain names allows it; `a.name` does not matter."""
+        self._refresh()
+        return any(
+            not rule.resource_names and rule.allows(a)
+            for grant in self._grants(a.user, a.namespace)
+            for rule in grant.rules
+        )
+
     def rules_for(self, user: UserInfo, namespace: str) -> tuple[list[PolicyRule], list[str]]:
         """Every rule that holds for the user there, and the errors met: (rules, errors)."""
         self._refresh()

@@ -63,6 +63,7 @@ class Security:
             self.issuer.use_key(Path(self.options.service_account_signing_key_file).read_bytes())
         if self.verifier is not None:
             self.verifier.use_keys(keys)
+        self.authenticator.forget_tokens()
         self.token_pages.update(_token_pages(self.options, self.issuer, keys))
 
 

@@ -36,6 +36,8 @@ def build(resource: Resource, label_text: str, field_text: str, name: str = "") 
                 raise BadRequest(_refusal(resource, term.field))
     if labels is None and fields is None and not name:
         return everything
+    if labels is not None and fields is None and not name:
+        return _by_labels(labels)
 
     def matches(entry: Entry) -> bool:
         if name and entry.name != name:
@@ -45,6 +47,16 @@ def build(resource: Resource, label_text: str, field_text: str, name: str = "") 
         return fields is None or fields.matches(field_values(resource, entry))
 
     return matches
+
+
+def _by_labels(labels: Selector) -> Matches:
+    """The usual case, without what it does not need: a list asks this of every object."""
+    equal = labels.only_equal
+    if equal is not None and len(equal) == 1:
+        ((key, value),) = equal.items()
+        return lambda entry: entry.labels.get(key) == value
+    matches = labels.matches
+    return lambda entry: matches(entry.labels)
 
 
 def _refusal(resource: Resource, field: str) -> str:

@@ -2,6 +2,7 @@
 One request from the socket to the answer: who asks, for what, whether they may, and then the verb.
 """
 
+import asyncio
 import logging
 import time
 from dataclasses import replace
@@ -13,8 +14,9 @@ from cluster.api.resources import PODS
 from cluster.apiserver import pod_writes, responses
 from cluster.apiserver.aggregation.aggregator import Aggregator
 from cluster.apiserver.authorization import refusal
+from cluster.apiserver.deadlines import seconds_allowed
 from cluster.apiserver.impersonation import impersonated
-from cluster.apiserver.metrics import RequestMetrics
+from cluster.apiserver.in_flight import InFlight
 from cluster.apiserver.negotiation import negotiate
 from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.requests import ANONYMOUS, Attributes, Authorizer, Decision, UserInfo
@@ -22,7 +24,7 @@ from cluster.apiserver.router import Route, route, segments_are_safe
 from cluster.apiserver.subresources import Subresources
 from cluster.apiserver.verbs import Call, Verbs
 from cluster.machinery.decode import too_large
-from cluster.machinery.status_errors import ApiError, BadRequest, TooManyRequests
+from cluster.machinery.status_errors import ApiError, BadRequest
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +52,8 @@ class ApiServer:
         pages: "Pages",
         reviews: "Reviews",
         aggregator: Aggregator,
-        metrics: RequestMetrics,
-        max_reads: int,
-        max_writes: int,
+        in_flight: InFlight,
+        request_timeout: float = 60.0,
         audit: "Audit | None" = None,
     ) -> None:
         self._registry = registry
@@ -64,16 +65,19 @@ class ApiServer:
         self._reviews = reviews
         self._aggregator = aggregator
         self._audit = audit
-        self._limits = {True: max_reads, False: max_writes}
-        self._running = {True: 0, False: 0}
-        self.metrics = metrics
+        self._in_flight = in_flight
+        self._request_timeout = request_timeout
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
         found: Route | None = None
         try:
             found = route(request.method, request.rel_url.raw_path, request.rel_url.raw_query_string)
-            response = await self._serve(request, found)
+            if found.verb == "watch" or found.subresource in _LONG_RUNNING:
+                response = await self._serve(request, found)
+            else:
+                async with asyncio.timeout(seconds_allowed(found, self._request_timeout)):
+                    response = await self._serve(request, found)
         except ApiError as fault:
             response = responses.error(fault)
         except web.HTTPRequestEntityTooLarge:
@@ -87,7 +91,9 @@ class ApiServer:
         if "yaml" in request.headers.get("Accept", "") and _prefers_yaml(request):
             response = responses.as_yaml(response)
         if found is not None:
-            self.metrics.count(found, response.status, time.perf_counter() - began)
+            self._in_flight.ended(found, response.status, time.perf_counter() - began)
+        if self._in_flight.draining and not response.prepared:
+            response.force_close()
         return response
 
     async def _serve(self, request: web.BaseRequest, found: Route) -> web.StreamResponse:
@@ -115,13 +121,11 @@ class ApiServer:
                     raise refusal(session, decision.reason)
             return await self._resource(request, found, user)
         read = found.verb in _READS
-        if self._running[read] >= self._limits[read]:
-            raise TooManyRequests("too many requests, please try again later", retry_after=1)
-        self._running[read] += 1
+        self._in_flight.enter(read=read)
         try:
             return await self._resource(request, found, user)
         finally:
-            self._running[read] -= 1
+            self._in_flight.leave(read=read)
 
     async def _user(self, request: web.BaseRequest) -> UserInfo:
         user = await self._authenticate(request)

@@ -50,12 +50,25 @@ class TokenRejected(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Dependency:
+    """An object that a token lives with, in the state in which it was seen."""
+
+    resource: resources.Resource
+    namespace: str
+    name: str
+    uid: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class VerifiedToken:
     user: UserInfo
     audiences: tuple[str, ...]
     """Those of the wanted audiences that the token is for."""
     expires: float
     """Unix seconds; infinity for a legacy token."""
+    depends_on: tuple[Dependency, ...] = ()
+    """The verdict holds until one of these changes; empty when it holds for this moment only."""
 
 
 class TokenVerifier:
@@ -107,8 +120,9 @@ class TokenVerifier:
             return await self._legacy(token, claims, audiences)
         expires = self._check_times(claims)
         granted = self._check_audiences(claims, audiences)
-        user = await self._check_objects(claims)
-        return VerifiedToken(user, granted, expires)
+        bound: list[tuple[resources.Resource, Object]] = []
+        user = await self._check_objects(claims, bound)
+        return VerifiedToken(user, granted, expires, _dependencies(bound))
 
     def _verified_claims(self, token: str) -> dict[str, Any] | None:
         if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2 or not token.isascii():
@@ -161,7 +175,14 @@ class TokenVerifier:
             raise TokenRejected(f"token audiences {given!r} is invalid for the target audiences {list(wanted)!r}")
         return granted
 
-    async def _check_objects(self, claims: Mapping[str, Any]) -> UserInfo:
+    async def _check_objects(
+        self, claims: Mapping[str, Any], bound: list[tuple[resources.Resource, Object]]
+    ) -> UserInfo:
+        """The token's user; what it is bound to is added to `bound`."""
+
+        async def require(resource: resources.Resource, namespace: str, name: str, uid: str, what: str) -> None:
+            bound.append((resource, await self._living(resource, namespace, name, uid, what)))
+
         private = claims.get(PRIVATE_CLAIM)
         if not isinstance(private, dict):
             raise TokenRejected("service account claims are missing")
@@ -171,13 +192,13 @@ class TokenVerifier:
             raise TokenRejected("service account claims are incomplete")
         if claims.get("sub") != f"system:serviceaccount:{namespace}:{name}":
             raise TokenRejected("the token's subject is not its service account")
-        await self._living(resources.SERVICE_ACCOUNTS, namespace, name, uid, "service account")
+        await require(resources.SERVICE_ACCOUNTS, namespace, name, uid, "service account")
         extra: dict[str, tuple[str, ...]] = {}
         if isinstance(claims.get("jti"), str):
             extra[EXTRA_PREFIX + "credential-id"] = (f"JTI={claims['jti']}",)
         if "secret" in private:
             secret_name, secret_uid = _reference(private, "secret")
-            await self._living(resources.SECRETS, namespace, secret_name, secret_uid, "secret")
+            await require(resources.SECRETS, namespace, secret_name, secret_uid, "secret")
         node_name, node_uid = _reference(private, "node")
         if node_name:
             extra[EXTRA_PREFIX + "node-name"] = (node_name,)
@@ -185,12 +206,12 @@ class TokenVerifier:
                 extra[EXTRA_PREFIX + "node-uid"] = (node_uid,)
         if "pod" in private:
             pod_name, pod_uid = _reference(private, "pod")
-            await self._living(resources.PODS, namespace, pod_name, pod_uid, "pod")
+            await require(resources.PODS, namespace, pod_name, pod_uid, "pod")
             extra[EXTRA_PREFIX + "pod-name"] = (pod_name,)
             extra[EXTRA_PREFIX + "pod-uid"] = (pod_uid,)
         elif node_name:
             # With a pod the node is information only: the pod's life ends with the node's.
-            await self._living(resources.NODES, "", node_name, node_uid, "node")
+            await require(resources.NODES, "", node_name, node_uid, "node")
         return service_account_user(namespace, name, uid, extra)
 
     async def _living(self, resource: resources.Resource, namespace: str, name: str, uid: str, what: str) -> Object:
@@ -411,6 +432,17 @@ def _reference(private: Mapping[str, Any], field: str) -> tuple[str, str]:
         return "", ""
     name, uid = reference.get("name"), reference.get("uid")
     return (name if isinstance(name, str) else ""), (uid if isinstance(uid, str) else "")
+
+
+def _dependencies(bound: Sequence[tuple[resources.Resource, Object]]) -> tuple[Dependency, ...]:
+    """Nothing when one of the objects is being deleted: then the passing of time alone ends the token."""
+    if any(obj["metadata"].get("deletionTimestamp") for _, obj in bound):
+        return ()
+    return tuple(
+        Dependency(resource, m.get("namespace") or "", m["name"], m.get("uid") or "", m.get("resourceVersion") or "")
+        for resource, obj in bound
+        for m in (obj["metadata"],)
+    )
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -88,15 +88,17 @@ def one(kind: Kind, entry: Entry, view: View, include: str = "", *, headers: boo
     return _table(meta, view, columns, [_row(kind, entry, view, include, datetime.now(UTC))])
 
 
+def join(kind: Kind, entries: Iterable[Entry]) -> bytes:
+    """The items of a plain list."""
+    if not kind.custom and kind.convert is None:
+        return b",".join([entry.item for entry in entries])
+    return b",".join([kind.item(entry) for entry in entries])
+
+
 def many(kind: Kind, entries: Iterable[Entry], meta: ListMeta, view: View, include: str = "") -> bytes:
     """A list of objects."""
     if view.shape == OBJECT:
-        if not kind.custom and kind.convert is None:
-            joined = b",".join([entry.item for entry in entries])
-        else:
-            joined = b",".join([kind.item(entry) for entry in entries])
-        head = orjson.dumps({"kind": kind.list_kind, "apiVersion": kind.resource.api_version})[:-1]
-        return b'%s,"metadata":%s,"items":[%s]}' % (head, meta.encode(), joined)
+        return b'%s%s,"items":[%s]}' % (kind.list_head, meta.encode(), join(kind, entries))
     if view.shape == PARTIAL:
         items = [_partial(entry, view.version) for entry in entries]
         return b'{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/%s","metadata":%s,"items":%s}' % (

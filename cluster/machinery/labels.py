@@ -103,6 +103,11 @@ class Selector:
         return all(requirement.matches(labels) for requirement in self._others)
 
     @property
+    def only_equal(self) -> Mapping[str, str] | None:
+        """The labels that must have these values when nothing else is required, else None."""
+        return None if self._others or self.nothing else self._equal
+
+    @property
     def empty(self) -> bool:
         """True when it selects everything."""
         return not self.requirements and not self.nothing

@@ -67,6 +67,8 @@ class ResourceCache:
         self.place = place
         self.version = 0
         """Revision of the last change here: changes whenever any object does."""
+        self.changes = 0
+        """How often anything changed; unlike `version` it tells changes of one revision apart."""
         self.unreadable: dict[str, Hidden] = {}
         """Objects that are there and cannot be shown; mostly none."""
         self._entries: dict[str, Entry] = {}
@@ -183,12 +185,14 @@ class ResourceCache:
 
     def _begin_anew(self, revision: int) -> None:
         self._ring.clear()
+        self.changes += 1
         self._complete_since = revision
         self.version = revision
         self.end_watches()
 
     def _announce(self, change: Change) -> None:
         self.version = change.revision
+        self.changes += 1
         ring = self._ring
         ring.append(change)
         while len(ring) > RING_MIN_EVENTS and (

@@ -31,6 +31,9 @@ _MAX_PAUSE = 2.0
 _BOOKMARK_SECONDS = 60.0
 
 
+Told = Callable[[bool], None]
+
+
 class TooNewError(Exception):
     """The asked revision did not appear in time."""
 
@@ -60,6 +63,8 @@ class WatchCache:
         self._order = itertools.count()
         self._asked: asyncio.Future[int] | None = None
         self._asking: asyncio.Task[None] | None = None
+        self._listeners: list[Told] = []
+        """Who asked to be told by the next read of the store's revision."""
         self._control: WatchControl | None = None
         self._heard = 0.0
         """When the watch last said anything (loop time)."""
@@ -101,35 +106,73 @@ class WatchCache:
         """The store's revision now: one quorum read for all who ask at the same time."""
         if self._asked is None:
             self._asked = asyncio.get_running_loop().create_future()
-            if self._asking is None or self._asking.done():
-                self._asking = asyncio.create_task(self._ask(), name="revision-reads")
+            self._begin_asking()
         return await asyncio.shield(self._asked)
+
+    def when_current(self, told: Told) -> None:
+        """
+        As `catch_up`, without a task for each who waits: `told(True)` is called once the cache holds all that was
+        written before this call, `told(False)` when the store does not say so in time.
+        """
+        self._listeners.append(told)
+        self._begin_asking()
+
+    def _begin_asking(self) -> None:
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask(), name="revision-reads")
 
     async def _ask(self) -> None:
         """Answer all who asked before each read began with that one read."""
-        while self._asked is not None:
+        while self._asked is not None or self._listeners:
             waiting, self._asked = self._asked, None
+            listeners, self._listeners = self._listeners, []
             try:
                 revision = await self._client.current_revision()
             except StoreError as fault:
-                waiting.set_exception(fault)
-                waiting.exception()
+                if waiting is not None:
+                    waiting.set_exception(fault)
+                    waiting.exception()
+                for told in listeners:
+                    told(False)
             else:
-                waiting.set_result(revision)
+                if waiting is not None:
+                    waiting.set_result(revision)
+                if listeners:
+                    self._tell_at(revision, listeners)
+
+    def _tell_at(self, revision: int, listeners: list[Told]) -> None:
+        """Tell them when the cache is at `revision`."""
+        if revision <= self.revision:
+            for told in listeners:
+                told(True)
+            return
+        future = self._when_at(revision)
+        expiry = asyncio.get_running_loop().call_later(WAIT_TIMEOUT, future.cancel)
+
+        def tell(done: asyncio.Future[None]) -> None:
+            expiry.cancel()
+            for told in listeners:
+                told(not done.cancelled())
+
+        future.add_done_callback(tell)
 
     async def wait_for(self, revision: int, seconds: float = WAIT_TIMEOUT) -> None:
         """Return once the cache is at `revision` or later. Raises TooNewError."""
         if revision <= self.revision:
             return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._when_at(revision)
+        except TimeoutError:
+            raise TooNewError(revision, self.revision) from None
+
+    def _when_at(self, revision: int) -> asyncio.Future[None]:
+        """Done when the cache is at `revision`."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (revision, next(self._order), future))
         if self._progress_task is None or self._progress_task.done():
             self._progress_task = asyncio.create_task(self._press(), name="watch-progress")
-        try:
-            async with asyncio.timeout(seconds):
-                await future
-        except TimeoutError:
-            raise TooNewError(revision, self.revision) from None
+        return future
 
     async def _press(self) -> None:
         """While somebody waits, ask etcd how far its watch is: keys outside our prefix move the revision silently."""

@@ -36,9 +36,13 @@ class Kind:
     converts: bool = False
     """Objects stored in another version are not readable by `decode` until `converted` has asked a webhook."""
     prefix: bytes = field(init=False)
+    list_head: bytes = field(init=False)
+    """A list up to its metadata."""
 
     def __post_init__(self) -> None:
         self.prefix = orjson.dumps({"kind": self.resource.kind, "apiVersion": self.resource.api_version})[:-1] + b","
+        head = {"kind": self.list_kind, "apiVersion": self.resource.api_version}
+        self.list_head = orjson.dumps(head)[:-1] + b',"metadata":'
 
     @property
     def list_kind(self) -> str:
