@@ -116,7 +116,9 @@ class Apiserver:
                 options.service_node_port_range,
             )
         self.in_flight = InFlight(
-            RequestMetrics(self.aggregator.gauges), options.max_requests_inflight, options.max_mutating_requests_inflight
+            RequestMetrics(self.aggregator.gauges),
+            options.max_requests_inflight,
+            options.max_mutating_requests_inflight,
         )
         self.booted = asyncio.Event()
         self._etcd_files_changed = asyncio.Event()

@@ -3,6 +3,7 @@ Where every request begins and ends, whichever door it came through: its place a
 """
 
 import asyncio
+from collections.abc import Callable
 
 from cluster.apiserver.metrics import RequestMetrics
 from cluster.apiserver.router import Route
@@ -39,6 +40,10 @@ class InFlight:
     def ended(self, found: Route, status: int, seconds: float) -> None:
         """An answer was made."""
         self.metrics.count(found, status, seconds)
+
+    def ended_well(self, found: Route) -> Callable[[float], None]:
+        """`ended` with 200 for the requests of one URL, which are many: call the result with the seconds."""
+        return self.metrics.counter(found, 200)
 
     async def drained(self, seconds: float) -> bool:
         """Wait until no ordinary request runs. Returns whether that was so in time."""

@@ -12,6 +12,20 @@ _BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 5.0, 10.0, 30
 Labels = tuple[str, str, str, str, str]
 
 
+class Durations:
+    """A histogram."""
+
+    __slots__ = ("buckets", "sum")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(_BUCKETS) + 1)
+        self.sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.buckets[bisect_left(_BUCKETS, seconds)] += 1
+        self.sum += seconds
+
+
 class RequestMetrics:
     """Counts requests and their durations. Watches are counted and not timed."""
 
@@ -19,8 +33,7 @@ class RequestMetrics:
         """`gauges`: more values to tell, by name with labels; read anew each time."""
         self._more = {} if gauges is None else gauges
         self._totals: dict[tuple[Labels, int], int] = defaultdict(int)
-        self._buckets: dict[Labels, list[int]] = {}
-        self._sums: dict[Labels, float] = defaultdict(float)
+        self._durations: dict[Labels, Durations] = {}
         self.gauges: dict[str, float] = {}
         self.figures: Callable[[], Mapping[str, float]] | None = None
         """More counters, asked when they are shown."""
@@ -28,25 +41,37 @@ class RequestMetrics:
     def count(self, found: Route, status: int, seconds: float) -> None:
         labels = (found.verb.upper(), found.group, found.version, found.resource, found.subresource)
         self._totals[labels, status] += 1
-        if found.verb == "watch":
-            return
-        buckets = self._buckets.get(labels)
-        if buckets is None:
-            buckets = self._buckets[labels] = [0] * (len(_BUCKETS) + 1)
-        buckets[bisect_left(_BUCKETS, seconds)] += 1
-        self._sums[labels] += seconds
+        if found.verb != "watch":
+            self.durations(labels).add(seconds)
+
+    def durations(self, labels: Labels) -> "Durations":
+        known = self._durations.get(labels)
+        if known is None:
+            known = self._durations[labels] = Durations()
+        return known
+
+    def counter(self, found: Route, status: int) -> Callable[[float], None]:
+        """`count` for many requests of one kind, without finding the series each time."""
+        labels = (found.verb.upper(), found.group, found.version, found.resource, found.subresource)
+        key, totals, add = (labels, status), self._totals, self.durations(labels).add
+
+        def count(seconds: float) -> None:
+            totals[key] += 1
+            add(seconds)
+
+        return count
 
     def render(self) -> str:
         lines = ["# TYPE apiserver_request_total counter"]
         for (labels, status), total in self._totals.items():
             lines.append(f'apiserver_request_total{{{_shown(labels)},code="{status}"}} {total}')
         lines.append("# TYPE apiserver_request_duration_seconds histogram")
-        for labels, buckets in self._buckets.items():
+        for labels, durations in self._durations.items():
             shown, running = _shown(labels), 0
-            for bound, number in zip((*map(str, _BUCKETS), "+Inf"), buckets, strict=True):
+            for bound, number in zip((*map(str, _BUCKETS), "+Inf"), durations.buckets, strict=True):
                 running += number
                 lines.append(f'apiserver_request_duration_seconds_bucket{{{shown},le="{bound}"}} {running}')
-            lines.append(f"apiserver_request_duration_seconds_sum{{{shown}}} {self._sums[labels]:.6f}")
+            lines.append(f"apiserver_request_duration_seconds_sum{{{shown}}} {durations.sum:.6f}")
             lines.append(f"apiserver_request_duration_seconds_count{{{shown}}} {running}")
         import psutil  # start-up shall not wait for it
 

@@ -104,6 +104,7 @@ class ApiServer:
             self._audit.decided(request, decision)
         if not decision.allowed:
             raise refusal(attributes, decision.reason)
+        _let_go_on(request)
         if self._aggregator.remote:
             other = self._aggregator.find(found)
             if other is not None:
@@ -212,6 +213,12 @@ class Pages(Protocol):
 class Reviews(Protocol):
     async def serve(self, request: web.BaseRequest, found: Route, user: UserInfo) -> web.StreamResponse | None:
         """None when it is none of the kinds that are answered but not stored."""
+
+
+def _let_go_on(request: web.BaseRequest) -> None:
+    """A client with a big body asks first, and this is the answer; refusals come instead of it."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def _prefers_yaml(request: web.BaseRequest) -> bool:

@@ -119,10 +119,12 @@ class Connection(RequestHandler):
     # From the server.
 
     def close(self) -> None:
-        if self._read is None:
+        """Take no more requests; what is being asked is still answered."""
+        if self._read is not None:
+            self._closing = True
+        elif not self._payload_is_coming():
             super().close()
-        else:
-            self._closing = True  # after the answer that is being given
+        # Else aiohttp's would drop the rest of the body. The answer says `Connection: close`, and is the last.
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's
         if self._read is not None:
@@ -165,7 +167,7 @@ class Connection(RequestHandler):
         read.close()
         length = sum(map(len, parts))
         head = _head.of(length)
-        self._reads.in_flight.ended(read.reading.route, 200, time.perf_counter() - read.began)
+        read.reading.ended(time.perf_counter() - read.began)
         if length <= PORTION:
             transport.write(b"".join((head, *parts)))
             self._end()

@@ -7,6 +7,7 @@ is kept for as long as nothing that it came from has changed.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -42,6 +43,8 @@ class Reading:
 
     route: Route
     kind: Kind
+    ended: Callable[[float], None]
+    """To be told of every answer: seconds."""
     consistent: bool
     """Answered from memory once it holds all that was written before."""
     options: ListOptions | None = None
@@ -213,7 +216,7 @@ class PlainReads:
         if kind is None or found.name != _PLACEHOLDER or kind.resource.namespaced != bool(found.namespace):
             return None
         version = found.query.get("resourceVersion", "")
-        return Reading(found, kind, version == "") if version in ("", "0") else None
+        return Reading(found, kind, self.in_flight.ended_well(found), version == "") if version in ("", "0") else None
 
     def _read_list(self, path: bytes, query: bytes) -> Reading | None:
         found = route("GET", path.decode(), query.decode())
@@ -224,7 +227,8 @@ class PlainReads:
         if not for_memory(options) or options.resource_version not in ("", "0"):
             return None
         matches = selection.build(kind.resource, options.label_selector, options.field_selector)
-        return Reading(found, kind, options.resource_version == "", options, matches)
+        ended = self.in_flight.ended_well(found)
+        return Reading(found, kind, ended, options.resource_version == "", options, matches)
 
     def _kind(self, found: Route, verb: str) -> Kind | None:
         """The kind of a URL that this verb reads and that has no peculiarity."""
