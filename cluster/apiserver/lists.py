@@ -98,7 +98,9 @@ class Lister:
         if not options.limit or len(found) <= options.limit or options.resource_version == "0":
             return found, meta
         found = found[: options.limit]
-        return found, views.ListMeta(meta.revision, self._token(meta.revision, namespace, found[-1]))
+        return found, views.ListMeta(
+            meta.revision, self._token(meta.revision, namespace, found[-1].namespace, found[-1].name)
+        )
 
     async def _as_stored(
         self, kind: Kind, namespace: str, options: ListOptions, matches: Matches
