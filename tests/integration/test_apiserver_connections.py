@@ -419,6 +419,7 @@ async def _exhaust(port: int, certificate: Path, pid: int) -> None:
             first = await connect()
             if (await first.ask("/readyz")).status == 200:
                 break
+            await leave(first.writer)
         except OSError:
             pass
         await asyncio.sleep(0.1)
@@ -437,10 +438,11 @@ async def _exhaust(port: int, certificate: Path, pid: int) -> None:
     for _ in range(100):
         try:
             again = await connect()
-            assert (await again.ask("/version")).status == 200
-            await leave(again.writer)
-            await leave(first.writer)
-            return
-        except (OSError, asyncio.IncompleteReadError):
+        except OSError:
             await asyncio.sleep(0.1)
+            continue
+        assert (await again.ask("/version")).status == 200
+        await leave(again.writer)
+        await leave(first.writer)
+        return
     pytest.fail("no new connection was taken after descriptors were free again")
