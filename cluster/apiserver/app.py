@@ -18,6 +18,8 @@ from aiohttp import web
 from cluster.api import resources
 from cluster.apiserver import encryption_at_rest, health, memory, security, serving_certificate, start_up
 from cluster.apiserver.admission.chain import build_admission
+from cluster.apiserver.admission.plugin import Surroundings
+from cluster.apiserver.admission.webhooks import webhook_plugins
 from cluster.apiserver.aggregation.aggregator import Aggregator
 from cluster.apiserver.aggregation.registration import Registration
 from cluster.apiserver.custom_resources.serving import CustomResources
@@ -44,6 +46,7 @@ from cluster.apiserver.subresources import Subresources
 from cluster.apiserver.verbs import Verbs
 from cluster.apiserver.watch import Watcher
 from cluster.apiserver.webhooks.client import WebhookClient
+from cluster.apiserver.webhooks.metrics import WebhookMetrics
 from cluster.machinery.decode import BODY_LIMIT
 from cluster.machinery.status_errors import ApiError
 from cluster.store import compaction
@@ -89,6 +92,7 @@ class Apiserver:
         self.registry.add_built_in()
         self.services = ServiceResolver(self.registry, to_endpoints=options.enable_aggregator_routing)
         self.webhooks = WebhookClient(self.services)
+        self.webhook_counts = WebhookMetrics()
         self.custom = CustomResources(self.registry, self.cache, self.writer, self.webhooks)
         self.aggregator = Aggregator(self.registry, options, self.services)
         self.registration = Registration(self.registry)
@@ -104,6 +108,12 @@ class Apiserver:
             self.registry,
             self.registry,
             authorizer=self.security.authorizer,
+            extra=webhook_plugins(
+                Surroundings(self.registry, self.registry, self.security.authorizer),
+                self.webhooks,
+                self.registry,
+                self.webhook_counts,
+            ),
         )
         self.allocator: Allocator | None = None
         services = self.registry.kind(resources.SERVICES).strategy
@@ -133,6 +143,7 @@ class Apiserver:
 
     def _handler(self) -> ApiServer:
         metrics = self.in_flight.metrics
+        metrics.others.append(self.webhook_counts.lines)
         if self.audit is not None:
             metrics.figures = self.audit.figures
         kubelets = KubeletProxy(self.options, self.registry)

@@ -35,6 +35,8 @@ class RequestMetrics:
         self._totals: dict[tuple[Labels, int], int] = defaultdict(int)
         self._durations: dict[Labels, Durations] = {}
         self.gauges: dict[str, float] = {}
+        self.others: list[Callable[[], list[str]]] = []
+        """Lines about what is counted elsewhere."""
         self.figures: Callable[[], Mapping[str, float]] | None = None
         """More counters, asked when they are shown."""
 
@@ -73,6 +75,8 @@ class RequestMetrics:
                 lines.append(f'apiserver_request_duration_seconds_bucket{{{shown},le="{bound}"}} {running}')
             lines.append(f"apiserver_request_duration_seconds_sum{{{shown}}} {durations.sum:.6f}")
             lines.append(f"apiserver_request_duration_seconds_count{{{shown}}} {running}")
+        for other in self.others:
+            lines += other()
         import psutil  # start-up shall not wait for it
 
         process = psutil.Process()

@@ -11,7 +11,6 @@ from cluster.apiserver import responses, write_options
 from cluster.apiserver.registry.generic import WriteContext, Writer, now_text
 from cluster.apiserver.registry.kinds import Kind
 from cluster.apiserver.registry.registry import Registry
-from cluster.apiserver.requests import AdmissionRequest
 from cluster.apiserver.verbs import Call, Verbs
 from cluster.machinery.decode import decode_body
 from cluster.machinery.labels import selector_of
@@ -41,12 +40,9 @@ async def assign(writer: Writer, kind: Kind, namespace: str, name: str, binding:
     if target.get("kind") not in (None, "", "Node"):
         why = f'Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"'
         raise invalid("", "Binding", name, [("FieldValueNotSupported", why, "target.kind")])
-    if writer.admission is not None:
-        request = AdmissionRequest(
-            "CREATE", kind.resource, "binding", namespace, name, binding, None, context.user, context.dry_run
-        )
-        await writer.admission.mutate(request)
-        await writer.admission.validate(request)
+    binding.update(kind="Binding", apiVersion="v1")
+    await writer.admit_part(kind, "binding", namespace, name, binding, context)
+    metadata, node = binding["metadata"], (binding.get("target") or {}).get("name") or node
     added = metadata.get("annotations") or {}
     labels = metadata.get("labels") or {}
 
@@ -100,6 +96,10 @@ class Evictor:
         context = call.context(options)
         context.dry_run = context.dry_run or bool(delete.get("dryRun"))
         namespace, name = call.route.namespace, call.route.name
+        eviction.setdefault("kind", "Eviction")
+        eviction.setdefault("apiVersion", "policy/v1")
+        await verbs.writer.admit_part(call.kind, "eviction", namespace, name, eviction, context)
+        context.admit = False  # an eviction is admitted as such, not as the delete that it ends in
         entry = await verbs.read(call.kind, namespace, name)
         pod = call.kind.decode(entry)
         if not _needs_no_budget(pod):

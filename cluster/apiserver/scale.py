@@ -5,6 +5,7 @@ Source: k8s.io/kubernetes, pkg/registry/apps/*/storage and core/replicationcontr
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -61,9 +62,15 @@ async def serve(verbs: Verbs, call: Call) -> web.StreamResponse:
     applies = media_type(call.request.headers.get("Content-Type", "")) == patches.APPLY
     # An apply records by itself who owns the replicas.
     context.track_fields = not applies
+    asked = replace(context)
+    context.admit = False
 
     async def make(old: Object) -> Object:
-        wanted = change(scale_of(kind, old))
+        before = scale_of(kind, old)
+        wanted = change(copy_object(before))
+        _check(wanted, route.name)
+        # What is admitted is the Scale, not the object that it stands for.
+        await verbs.writer.admit_part(kind, "scale", route.namespace, route.name, wanted, asked, before)
         _check(wanted, route.name)
         version = wanted["metadata"].get("resourceVersion")
         replicas = (wanted.get("spec") or {}).get("replicas") or 0

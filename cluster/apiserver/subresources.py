@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from cluster.api.schema import schemas
-from cluster.apiserver import patches, pod_writes, responses, scale, write_options
+from cluster.apiserver import connecting, patches, pod_writes, responses, scale, write_options
 from cluster.apiserver.kubelet_proxy import KubeletProxy
 from cluster.apiserver.page_proxy import PageProxy
 from cluster.apiserver.registry.registry import Registry
@@ -64,14 +64,18 @@ class Subresources:
             raise NotFound("the server could not find the requested resource")
         if call.route.verb not in sub.verbs and (name, call.route.verb) != ("proxy", "options"):
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        await connecting.admit(verbs.writer.admission, call)
         return await handler(verbs, call)
 
     async def _token(self, verbs: Verbs, call: Call) -> web.StreamResponse:
         if self._issuer is None:
             raise NotFound("the server could not find the requested resource")
-        write_options.check_write(call.route, "CreateOptions")
+        options = write_options.check_write(call.route, "CreateOptions")
         data = await call.request.read()
         request = decode_body(data, call.request.headers.get("Content-Type", ""), "TokenRequest").obj
         schemas().normalize(_TokenRequest(), request)
+        await verbs.writer.admit_part(
+            call.kind, "token", call.route.namespace, call.route.name, request, call.context(options)
+        )
         answer = await self._issuer.create_token(request, call.route.namespace, call.route.name)
         return responses.json(answer, 201)

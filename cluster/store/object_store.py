@@ -184,7 +184,10 @@ class ObjectStore:
             except ApiError:
                 if fresh:
                     raise
-                (current, stale), fresh = await self._read(place, namespace, name), True
+                seen, fresh = current.revision, True
+                current, stale = await self._read(place, namespace, name)
+                if current is not None and current.revision == seen:
+                    raise  # it was refused as it is
                 continue
             if not (stale and reseal) and _same(wanted, current):
                 if fresh:

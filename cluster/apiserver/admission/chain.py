@@ -4,7 +4,7 @@ The chain of admission plugins, in upstream's order.
 The registry calls `Admission.mutate` before and `Admission.validate` after it has defaulted and validated an object.
 Which plugins concern a (resource, operation) is worked out once and remembered.
 
-Not here    webhooks and CEL policies: the apiserver appends those as `extra` plugins.
+Not here    webhooks and CEL policies: the apiserver hands those in as `extra` plugins.
 Source: kubernetes, pkg/kubeapiserver/options/plugins.go.
 """
 
@@ -58,6 +58,14 @@ PLUGINS: tuple[type[Plugin], ...] = (
 
 OFF_BY_DEFAULT = frozenset({"NodeRestriction", "AlwaysPullImages", "DenyServiceExternalIPs"})
 ALWAYS_ON = frozenset({"RbacEscalation"})
+
+_LATE = (
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionWebhook",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionWebhook",
+)
+"""The order of `extra` plugins."""
 
 OUTSIDE = frozenset(
     {
@@ -133,7 +141,7 @@ def build_admission(
         reader: The watch cache.
         writer: For plugins that write (ResourceQuota keeps the used amounts).
         authorizer: For plugins that ask whether the user may (certificates, roles); None lets everything pass.
-        extra: More plugins, e.g. webhooks; they run before ResourceQuota.
+        extra: Webhooks and policies; in upstream's order they run before ResourceQuota, those that are disabled never.
 
     Raises:
         ValueError: A plugin is unknown, or is enabled and disabled at once.
@@ -153,4 +161,5 @@ def build_admission(
     ]
     last = [plugin for plugin in on if isinstance(plugin, resource_quota.ResourceQuota)]
     first = [plugin for plugin in on if plugin not in last]
-    return AdmissionChain((*first, *extra), last)
+    late = sorted((plugin for plugin in extra if plugin.name not in unwanted), key=lambda one: _LATE.index(one.name))
+    return AdmissionChain((*first, *late), last)

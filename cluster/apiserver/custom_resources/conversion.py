@@ -31,7 +31,7 @@ class Converter:
         """`conversion` is the definition's spec.conversion, of strategy Webhook."""
         webhook = conversion.get("webhook") or {}
         self._client = client
-        self._config: Object = webhook.get("clientConfig") or {}
+        self._address = Address.of(webhook.get("clientConfig") or {})
         wanted = webhook.get("conversionReviewVersions") or ()
         self._version = next((v for v in wanted if v in conversion_review.SUPPORTED), "")
         self._known: dict[tuple[str, int, str], tuple[float, Entry]] = {}
@@ -48,9 +48,9 @@ class Converter:
         uid = str(uuid.uuid4())
         review = conversion_review.request(self._version, uid, objects, api_version)
         try:
-            answer = await self._client.post(Address.of(self._config), review, _SECONDS)
+            answer = await self._client.post(self._address, review, _SECONDS)
             return conversion_review.converted(answer, self._version, uid, objects, api_version)
-        except (CallError, ValueError) as fault:
+        except CallError as fault:
             raise _failed(f"{what} failed: {fault}") from None
         except conversion_review.BadAnswerError as fault:
             raise _failed(f"{what} {fault}") from None

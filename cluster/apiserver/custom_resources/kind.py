@@ -11,7 +11,7 @@ from cluster.api.custom_resource import CustomResource
 from cluster.apiserver.custom_resources.conversion import Converter
 from cluster.apiserver.registry.kinds import Kind
 from cluster.machinery import typed
-from cluster.machinery.objects import Object
+from cluster.machinery.objects import Object, copy_object
 from cluster.store.encoding import Entry
 
 _REMEMBERED = 50_000
@@ -57,6 +57,17 @@ class CustomKind(Kind):
             raise AssertionError(f"{obj['apiVersion']} {obj['kind']} is read as {version} before it was converted")
         obj["apiVersion"] = version
         return obj
+
+    async def bring(self, obj: Object) -> Object:
+        resource, found = self.resource, copy_object(obj)
+        if found["apiVersion"] != resource.api_version:
+            if self.converter is not None:
+                [found] = await self.converter.objects([found], resource.api_version)
+            found["apiVersion"] = resource.api_version
+        if isinstance(resource, CustomResource):
+            typed.normalize(resource.shape, found)
+            resource.complete(found)
+        return found
 
     async def converted(self, entries: Sequence[Entry]) -> list[Entry]:
         if self.converter is None:

@@ -156,6 +156,26 @@ class Writer:
                 kind.resource, old, new, context.field_manager or "unknown", now_text(), subresource
             )
 
+    async def admit_part(
+        self,
+        kind: Kind,
+        subresource: str,
+        namespace: str,
+        name: str,
+        obj: Object,
+        context: WriteContext,
+        old: Object | None = None,
+    ) -> None:
+        """Admission of a subresource's own object, a Binding or Scale; it may be changed. Raises ApiError."""
+        if self.admission is None or not context.admit:
+            return
+        request = AdmissionRequest(
+            "CREATE" if old is None else "UPDATE", kind.resource, subresource, namespace, name, obj, old,
+            context.user, context.dry_run, context.options, context.warnings, context.audit_annotations,
+        )  # fmt: skip
+        await self.admission.mutate(request)
+        await self.admission.validate(request)
+
     async def update(
         self,
         kind: Kind,
@@ -321,7 +341,9 @@ class Writer:
             except ApiError:
                 if fresh:
                     raise
-                entry = None
+                seen, entry, fresh = entry.revision, await self.store.get(kind.place, namespace, name), True
+                if entry is not None and entry.revision == seen:
+                    raise  # it was refused as it is
                 continue
             plan = strategy.plan_delete(old, options.get("gracePeriodSeconds"))
             marked = deletion.mark(old, plan, options, strategy.default_propagation, datetime.now(UTC))

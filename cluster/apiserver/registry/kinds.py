@@ -12,7 +12,7 @@ import orjson
 
 from cluster.api.resources import Resource
 from cluster.apiserver.registry.strategy import Strategy
-from cluster.machinery.objects import Object
+from cluster.machinery.objects import Object, copy_object
 from cluster.store.encoding import Entry
 from cluster.store.resource_cache import ResourceCache
 
@@ -75,6 +75,13 @@ class Kind:
         if self.convert is not None and obj["apiVersion"] != self.storage_version:
             return self.convert(obj, self.storage_version)
         return obj
+
+    async def bring(self, obj: Object) -> Object:
+        """A copy of an object in another version of this kind, in this one."""
+        found = copy_object(obj)
+        if self.convert is not None and found["apiVersion"] != self.resource.api_version:
+            found = self.convert(found, self.resource.api_version)
+        return found
 
     # Only for kinds that say `converts`; who does not, need not wait.
 

@@ -71,6 +71,17 @@ class Registry:
         await self._cache.catch_up()
         return self.find(group, version, plural)
 
+    # Versions of `webhooks.versions`.
+
+    def others(self, resource: Resource) -> Sequence[Resource]:
+        kind = self.find(resource.group, resource.version, resource.plural)
+        if kind is None:
+            return ()
+        return [one.resource for one in self._kinds.values() if one.place == kind.place and one is not kind]
+
+    async def bring(self, obj: Object, resource: Resource) -> Object:
+        return await self.kind(resource).bring(obj)
+
     def kind(self, resource: Resource) -> Kind:
         return self._kinds[resource.group, resource.version, resource.plural]
 
