@@ -1,5 +1,5 @@
 """
-A small etcd client: the calls the object store needs, over grpc.aio, with several endpoints and TLS.
+A small etcd client: the calls the object store needs, with several endpoints and TLS.
 
 Used only inside `cluster.store`. Reads go to the next endpoint when one does not answer; a write is repeated
 elsewhere only when it surely was not executed, because a repeated create would report its own first try as a
@@ -9,12 +9,12 @@ conflict. Watches have a channel of their own, so that a burst of events does no
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
+from google.protobuf.message import DecodeError
 
+from cluster.machinery.grpc.channel import Channel, TlsFiles
+from cluster.machinery.grpc.errors import GrpcError
 from cluster.store.backend import StoreError, WatchControl
 from cluster.store.generated import etcd_pb2 as pb
 
@@ -28,39 +28,27 @@ WATCH_OPEN_TIMEOUT = 2.0
 """Seconds until a member has to confirm a watch."""
 _REQUIRE_LEADER = (("hasleader", "true"),)
 """A member that has lost the others ends the watch instead of being silent."""
+_ASK_PROGRESS = pb.WatchRequest(progress_request=pb.WatchProgressRequest()).SerializeToString()
 
-_CHANNEL_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.keepalive_time_ms", 6_000),
-    ("grpc.keepalive_timeout_ms", 2_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.enable_http_proxy", 0),
-]
+MAX_MESSAGE = 2**31
+"""Bytes. A page holds up to 2,000 objects, and each may have more than a megabyte."""
 
 _UNARY = {
-    "Range": ("KV", pb.RangeRequest, pb.RangeResponse),
-    "Txn": ("KV", pb.TxnRequest, pb.TxnResponse),
-    "DeleteRange": ("KV", pb.DeleteRangeRequest, pb.DeleteRangeResponse),
-    "Compact": ("KV", pb.CompactionRequest, pb.CompactionResponse),
-    "LeaseGrant": ("Lease", pb.LeaseGrantRequest, pb.LeaseGrantResponse),
-    "LeaseRevoke": ("Lease", pb.LeaseRevokeRequest, pb.LeaseRevokeResponse),
-    "Status": ("Maintenance", pb.StatusRequest, pb.StatusResponse),
+    "Range": ("/etcdserverpb.KV/Range", pb.RangeResponse.FromString),
+    "Txn": ("/etcdserverpb.KV/Txn", pb.TxnResponse.FromString),
+    "DeleteRange": ("/etcdserverpb.KV/DeleteRange", pb.DeleteRangeResponse.FromString),
+    "Compact": ("/etcdserverpb.KV/Compact", pb.CompactionResponse.FromString),
+    "LeaseGrant": ("/etcdserverpb.Lease/LeaseGrant", pb.LeaseGrantResponse.FromString),
+    "LeaseRevoke": ("/etcdserverpb.Lease/LeaseRevoke", pb.LeaseRevokeResponse.FromString),
+    "Status": ("/etcdserverpb.Maintenance/Status", pb.StatusResponse.FromString),
 }
 _READS = frozenset({"Range", "Status"})
 
-# What etcd or grpc says when a request was refused before anything could have been written.
-_SURELY_NOT_EXECUTED = (
-    "failed to connect",
-    "connection refused",
-    "etcdserver: no leader",
-    "not leader",
-    "name resolution",
-    "etcdserver: too many requests",
-)
+# What etcd says when a request was refused before anything could have been written.
+_SURELY_NOT_EXECUTED = ("etcdserver: no leader", "not leader", "etcdserver: too many requests")
+_ANOTHER_MAY_ANSWER = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
+_OUTCOME_UNKNOWN = _ANOTHER_MAY_ANSWER | {"CANCELLED", "UNKNOWN", "INTERNAL", "ABORTED", "DATA_LOSS"}
+"""Every other code is etcd's considered refusal."""
 
 
 class EtcdError(StoreError):
@@ -76,47 +64,8 @@ class EtcdTLS:
     key_file: str = ""
 
 
-def _read(path: str) -> bytes | None:
-    return Path(path).read_bytes() if path else None
-
-
-class _Endpoint:
-    """One member: a channel for requests, made when first used."""
-
-    def __init__(self, url: str, tls: EtcdTLS) -> None:
-        self.url = url
-        self._secure = url.startswith("https://")
-        self._target = url.split("://", 1)[-1].rstrip("/")
-        self._tls = tls
-        self._channel: Any = None
-        self._calls: dict[str, Any] = {}
-
-    def open_channel(self) -> Any:
-        if not self._secure:
-            return grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
-        credentials = grpc.ssl_channel_credentials(
-            _read(self._tls.ca_file), _read(self._tls.key_file), _read(self._tls.cert_file)
-        )
-        return grpc.aio.secure_channel(self._target, credentials, options=_CHANNEL_OPTIONS)
-
-    def call(self, method: str) -> Any:
-        found = self._calls.get(method)
-        if found is None:
-            if self._channel is None:
-                self._channel = self.open_channel()
-            service, request, response = _UNARY[method]
-            found = self._calls[method] = self._channel.unary_unary(
-                f"/etcdserverpb.{service}/{method}",
-                request_serializer=request.SerializeToString,
-                response_deserializer=response.FromString,
-            )
-        return found
-
-    async def close(self, grace: float | None = None) -> None:
-        """Running calls get `grace` seconds."""
-        if self._channel is not None:
-            channel, self._channel, self._calls = self._channel, None, {}
-            await channel.close(grace)
+def _target(url: str) -> str:
+    return url.split("://", 1)[-1].rstrip("/")
 
 
 class EtcdClient:
@@ -125,22 +74,29 @@ class EtcdClient:
     def __init__(self, endpoints: Sequence[str], tls: EtcdTLS | None = None) -> None:
         if not endpoints:
             raise ValueError("no etcd endpoint given; pass --etcd-servers=https://HOST:2379,…")
-        self._endpoints = [_Endpoint(url, tls or EtcdTLS()) for url in endpoints]
+        files = tls or EtcdTLS()
+        self._tls = TlsFiles(files.ca_file, files.cert_file, files.key_file)
+        self._urls = list(endpoints)
+        self._channels = [self._channel(url) for url in endpoints]
         self._current = 0
         self._watching: dict[int, Callable[[], None]] = {}
         """Which member's watch is open, and how to end it."""
 
+    def _channel(self, url: str) -> Channel:
+        return Channel(_target(url), self._tls if url.startswith("https://") else None, max_message=MAX_MESSAGE)
+
     async def close(self) -> None:
-        for endpoint in self._endpoints:
-            await endpoint.close()
+        for channel in self._channels:
+            await channel.close()
 
     async def use_new_certificate(self) -> None:
         """The files of the identity changed: new connections show the new one, running calls end on the old."""
-        await asyncio.gather(*(endpoint.close(REQUEST_TIMEOUT) for endpoint in self._endpoints))
+        for channel in self._channels:
+            channel.renew(REQUEST_TIMEOUT)
 
     @property
     def endpoints(self) -> int:
-        return len(self._endpoints)
+        return len(self._urls)
 
     async def _call(self, method: str, request: Any) -> Any:
         return (await self._tried(method, request, READ_TIMEOUT if method in _READS else 0.0))[0]
@@ -156,29 +112,34 @@ class EtcdClient:
         Returns:
             The answer, and whether an earlier try may have been executed.
         """
-        last: EtcdError | None = None
+        path, decode = _UNARY[method]
+        message = request.SerializeToString()
         repeated = False
-        last_try = len(self._endpoints) - 1
+        last_try = len(self._urls) - 1
         for attempt in range(last_try + 1):
             at = self._current
             timeout = repeat_after if repeat_after and attempt < last_try else REQUEST_TIMEOUT
-            endpoint = self._endpoints[at]
             try:
-                return await endpoint.call(method)(request, timeout=timeout), repeated
-            except grpc.aio.AioRpcError as fault:
-                last = _translate(fault, endpoint.url, method)
-                refused = fault.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+                return decode(await self._channels[at].unary(path, message, timeout)), repeated
+            except GrpcError as fault:
+                refusal = _translate(fault, self._urls[at], method)
+                refused = fault.code in _ANOTHER_MAY_ANSWER
                 if refused:
                     self._leave(at)
-                if not refused or (last.ambiguous and not repeat_after):
-                    raise last from fault
-                repeated = repeated or last.ambiguous
-        raise last or EtcdError(f"no etcd endpoint took {method}")
+                repeated = repeated or refusal.ambiguous
+                if not refused or attempt == last_try or (refusal.ambiguous and not repeat_after):
+                    # Whatever this try came to: an earlier one may have been executed.
+                    refusal.ambiguous = repeated
+                    raise refusal from fault
+            except DecodeError as fault:
+                why = f"etcd at {self._urls[at]}, {method}: its answer is no message: {fault}"
+                raise EtcdError(why, ambiguous=True) from fault
+        raise AssertionError("unreachable")
 
     def _leave(self, at: int) -> None:
         """That member does not answer: others are asked from now on, and its watch is opened elsewhere."""
         if self._current == at:
-            self._current = (at + 1) % len(self._endpoints)
+            self._current = (at + 1) % len(self._urls)
         abandon = self._watching.get(at)
         if abandon is not None:
             abandon()
@@ -240,22 +201,11 @@ class EtcdClient:
         After a break the next watch goes to another member.
         """
         at = self._current
-        endpoint = self._endpoints[at]
-        channel = endpoint.open_channel()
+        url = self._urls[at]
+        channel = self._channel(url)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(WATCH_OPEN_TIMEOUT) as patience:
-                open_stream = channel.stream_stream(
-                    "/etcdserverpb.Watch/Watch",
-                    request_serializer=pb.WatchRequest.SerializeToString,
-                    response_deserializer=pb.WatchResponse.FromString,
-                )
-                stream = open_stream(metadata=_REQUIRE_LEADER)
-                lock = asyncio.Lock()
-
-                async def ask_progress() -> None:
-                    async with lock:
-                        await stream.write(pb.WatchRequest(progress_request=pb.WatchProgressRequest()))
 
                 def abandon() -> None:
                     if self._watching.get(at) is abandon and not patience.expired():
@@ -264,9 +214,19 @@ class EtcdClient:
                 create = pb.WatchCreateRequest(
                     key=key, range_end=end, start_revision=start_revision, progress_notify=True, fragment=True
                 )
-                await stream.write(pb.WatchRequest(create_request=create))
+                stream = await channel.stream(
+                    "/etcdserverpb.Watch/Watch",
+                    pb.WatchRequest(create_request=create).SerializeToString(),
+                    WATCH_OPEN_TIMEOUT,
+                    metadata=_REQUIRE_LEADER,
+                )
+
+                async def ask_progress() -> None:
+                    stream.send(_ASK_PROGRESS)
+
                 self._watching[at] = abandon
-                async for response in stream:
+                async for message in stream:
+                    response = pb.WatchResponse.FromString(message)
                     if response.canceled:
                         raise EtcdError(
                             f"etcd ended the watch at revision {response.compact_revision}: {response.cancel_reason}",
@@ -276,27 +236,27 @@ class EtcdClient:
                         patience.reschedule(None)
                         on_open(WatchControl(ask_progress, abandon))
                     yield response
-                raise EtcdError(f"etcd at {endpoint.url} closed the watch")
+                raise EtcdError(f"etcd at {url} closed the watch")
         except TimeoutError:
-            raise EtcdError(f"etcd at {endpoint.url} does not answer on the watch") from None
-        except grpc.aio.AioRpcError as fault:
-            raise _translate(fault, endpoint.url, "Watch") from fault
+            raise EtcdError(f"etcd at {url} does not answer on the watch") from None
+        except GrpcError as fault:
+            raise _translate(fault, url, "Watch") from fault
+        except DecodeError as fault:
+            raise EtcdError(f"etcd at {url} sent what is no watch answer: {fault}") from fault
         finally:
             self._watching.pop(at, None)
             # The next watch begins at once; it has better prospects with another member.
             if self._current == at:
-                self._current = (at + 1) % len(self._endpoints)
+                self._current = (at + 1) % len(self._urls)
             await channel.close()
 
 
-def _translate(fault: Any, url: str, method: str) -> EtcdError:
-    details = str(fault.details() or "")
-    lowered = details.lower()
-    executed = not any(mark in lowered for mark in _SURELY_NOT_EXECUTED)
-    retriable = fault.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+def _translate(fault: GrpcError, url: str, method: str) -> EtcdError:
+    lowered = fault.details.lower()
+    refused = not fault.processed or any(mark in lowered for mark in _SURELY_NOT_EXECUTED)
     return EtcdError(
-        f"etcd at {url}, {method}: {fault.code().name}: {details}",
-        ambiguous=retriable and executed,
+        f"etcd at {url}, {method}: {fault}",
+        ambiguous=fault.code in _OUTCOME_UNKNOWN and not refused,
         compacted="required revision has been compacted" in lowered,
         full="database space exceeded" in lowered,
     )
