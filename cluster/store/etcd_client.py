@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from cluster.machinery.grpc.channel import Channel, TlsFiles
 from cluster.machinery.grpc.errors import GrpcError
 from cluster.store.backend import StoreError, WatchControl
+from cluster.store.etcd_progress import part_of_whole, tells_progress_truly
 from cluster.store.generated import etcd_pb2 as pb
 
 REQUEST_TIMEOUT = 10.0
@@ -65,7 +66,7 @@ class EtcdTLS:
 
 
 def _target(url: str) -> str:
-    return url.split("://", 1)[-1].rstrip("/")
+    return url if url.startswith("unix:") else url.split("://", 1)[-1].rstrip("/")
 
 
 class EtcdClient:
@@ -211,8 +212,15 @@ class EtcdClient:
                     if self._watching.get(at) is abandon and not patience.expired():
                         patience.reschedule(loop.time())
 
+                path, decode = _UNARY["Status"]
+                status = decode(await channel.unary(path, b"", WATCH_OPEN_TIMEOUT))
+                whole = not tells_progress_truly(status.version)
                 create = pb.WatchCreateRequest(
-                    key=key, range_end=end, start_revision=start_revision, progress_notify=True, fragment=True
+                    key=b"\0" if whole else key,
+                    range_end=b"\0" if whole else end,
+                    start_revision=start_revision,
+                    progress_notify=not whole,
+                    fragment=True,
                 )
                 stream = await channel.stream(
                     "/etcdserverpb.Watch/Watch",
@@ -235,7 +243,11 @@ class EtcdClient:
                     if response.created:
                         patience.reschedule(None)
                         on_open(WatchControl(ask_progress, abandon))
-                    yield response
+                    if not whole or response.created:
+                        yield response
+                    else:
+                        for part in part_of_whole(response, key, end):
+                            yield part
                 raise EtcdError(f"etcd at {url} closed the watch")
         except TimeoutError:
             raise EtcdError(f"etcd at {url} does not answer on the watch") from None

@@ -9,10 +9,10 @@ import json
 import pathlib
 import sys
 
-from tests.bench import apiserver, provisioning
+from tests.bench import apiserver, provisioning, store
 from tests.bench.figures import Figures
 
-SUITES = {"apiserver": apiserver.measure, "provisioning": provisioning.measure}
+SUITES = {"store": store.measure, "apiserver": apiserver.measure, "provisioning": provisioning.measure}
 
 
 def main() -> None:

@@ -91,20 +91,31 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def etcd() -> Iterator[str]:
-    """Yields its client URL."""
+def etcd(identity: Path | None = None) -> Iterator[str]:
+    """
+    Yields its client URL.
+
+    Args:
+        identity: A folder with ca.crt, server.crt and server.key: TLS, and clients need a certificate of that CA.
+    """
     program = shutil.which("etcd", path=os.environ.get("HANSE_ETCD_BIN", "") or "/opt/hanse/current/bin")
     if program is None:
         raise SystemExit("no etcd; name the folder that holds it in HANSE_ETCD_BIN (`make integration` unpacks one)")
-    url, peer = f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
+    url = f"{'http' if identity is None else 'https'}://127.0.0.1:{free_port()}"
+    peer, metrics = f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
     with TemporaryDirectory(prefix="hanse-bench-", dir=_MEMORY_DISK) as directory:
         argv = [
             program, f"--data-dir={directory}/data", f"--listen-client-urls={url}", f"--advertise-client-urls={url}",
             f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}",
-            "--log-level=error", "--quota-backend-bytes=4294967296",
+            f"--listen-metrics-urls={metrics}", "--log-level=error", "--quota-backend-bytes=4294967296",
         ]  # fmt: skip
+        if identity is not None:
+            argv += [
+                f"--trusted-ca-file={identity / 'ca.crt'}", "--client-cert-auth",
+                f"--cert-file={identity / 'server.crt'}", f"--key-file={identity / 'server.key'}",
+            ]  # fmt: skip
         with open(f"{directory}/log", "wb") as log, _process(argv, log):
-            _wait(lambda: json.load(urllib.request.urlopen(f"{url}/health", timeout=1))["health"] == "true", "etcd")
+            _wait(lambda: json.load(urllib.request.urlopen(f"{metrics}/health", timeout=1))["health"] == "true", "etcd")
             yield url
 
 

@@ -223,7 +223,8 @@ def judged(headers: Headers) -> GrpcError | None:
     if status == "0":
         return None
     if not status:
-        return GrpcError("UNKNOWN", "the answer ended without a grpc-status")
+        # What a server that stops leaves behind.
+        return GrpcError("UNAVAILABLE", "the answer ended without a grpc-status")
     known = status.isascii() and status.isdigit() and len(status) <= 2 and int(status) < len(CODES)
     return GrpcError(CODES[int(status)] if known else "UNKNOWN", unquote(headers.get("grpc-message", "")))
 

@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._heard = 0.0
         self._pinged = 0.0
-        """When the ping went out that has no answer yet; 0 without one."""
+        """When the ping went out since which nothing was heard; 0 without one."""
 
     def start(self, call: Call) -> None:
         """Put it on the wire, or in line for it. Its end comes by `call.ended`."""
@@ -159,7 +159,7 @@ class Connection(asyncio.Protocol):
         self._outbox.resume()
 
     def data_received(self, data: bytes) -> None:
-        self._heard = self._loop.time()
+        self._heard, self._pinged = self._loop.time(), 0.0
         try:
             for kind, flags, stream, payload in self._reader.feed(data):
                 self._take(kind, flags, stream, payload)
@@ -190,8 +190,6 @@ class Connection(asyncio.Protocol):
                 next_look = min(next_look, call.deadline)
         if not len(self._calls) or self._transport is None:
             return
-        if self._pinged and self._heard > self._pinged:
-            self._pinged = 0.0
         if self._pinged and now >= self._pinged + KEEPALIVE_PATIENCE:
             self._fail(frames.NO_ERROR, f"it answered no ping for {KEEPALIVE_PATIENCE:g} s")
             return
