@@ -239,7 +239,7 @@ def serve(path: str, accept: str, resources: tuple[Resource, ...], documents: Op
     Args:
         documents: those that describe custom resources too; by default the built-in ones alone.
 
-    Raises NotAcceptable for a client that wants protobuf and nothing else: there is JSON only.
+    Raises NotAcceptable for a client that wants protobuf and nothing else: openapi_protobuf makes that, of version 2.
     """
     if "protobuf" in accept and "json" not in accept and "*/*" not in accept:
         raise NotAcceptable("406: Not Acceptable\n\nAvailable representations: application/json", details={})

@@ -5,6 +5,7 @@ What is no API resource: version, health, metrics, discovery, OpenAPI, and the k
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from cluster.apiserver.router import Route
 
 if TYPE_CHECKING:
     from cluster.apiserver.aggregation.merged import MergedDiscovery, MergedOpenApi
+    from cluster.apiserver.discovery import Document
 
 VERSION: Mapping[str, Any] = {
     "major": "1",
@@ -52,6 +54,8 @@ class PageServer:
     ) -> None:
         self._aggregator = aggregator
         self._merged: tuple[MergedDiscovery, MergedOpenApi] | None = None
+        self._protobuf: Document | None = None
+        """The last one that was made, for its ETag."""
         self._custom = custom
         self._advertised = advertised
         """host:port that discovery tells clients."""
@@ -96,17 +100,20 @@ class PageServer:
         return _page(request, discovery.serve(path, accept, served, self._advertised, merged))
 
     def _openapi(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
-        from cluster.apiserver import openapi
+        from cluster.apiserver import openapi, openapi_protobuf
 
         accept = request.headers.get("Accept", "")
         own, served = self._custom.openapi, self._custom.resources
-        found = openapi.serve(path, accept, served, own)
+        as_protobuf = path == "/openapi/v2" and "protobuf" in accept and openapi_protobuf.is_wanted(accept)
+        found = openapi.serve(path, "" if as_protobuf else accept, served, own)
         if found is not None and self._aggregator.remote:
             others, merged = list(self._aggregator.remote.values()), self._merge()[1]
             if path == "/openapi/v3":
                 found = merged.index(own, served, others)
             elif path == "/openapi/v2":
                 found = merged.version_2(own, served, others)
+        if as_protobuf and found is not None:
+            found = self._as_protobuf(found)
         answer = _page(request, found)
         given = request.rel_url.query.get("hash")
         if found is None or given is None:
@@ -118,6 +125,15 @@ class PageServer:
         year = datetime.now(UTC) + timedelta(days=365)
         answer.headers["Expires"] = format_datetime(year, usegmt=True)
         return answer
+
+    def _as_protobuf(self, document: "Document") -> "Document":
+        from cluster.apiserver import openapi_protobuf
+
+        etag = f'{document.etag[:-1]}-protobuf"'
+        if self._protobuf is None or self._protobuf.etag != etag:
+            body, kind = openapi_protobuf.encode(document.body), openapi_protobuf.CONTENT_TYPE
+            self._protobuf = replace(document, body=body, etag=etag, content_type=kind)
+        return self._protobuf
 
     def _merge(self) -> "tuple[MergedDiscovery, MergedOpenApi]":
         if self._merged is None:

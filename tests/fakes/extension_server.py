@@ -33,6 +33,8 @@ class Certificates:
 
     directory: Path
     proxies: Authority = field(default_factory=lambda: make_authority("front-proxy-ca", now=_now()))
+    proxy_authorities: str = ""
+    """PEM; by default that of `proxies`."""
     servers: Authority = field(default_factory=lambda: make_authority("extension-ca", now=_now()))
 
     def _written(self, name: str, pair: KeyPair) -> tuple[Path, Path]:
@@ -48,7 +50,9 @@ class Certificates:
     def server_context(self, *names: str) -> ssl.SSLContext:
         content = CertificateContent("extension", dns_names=names, usages=(Usage.SERVER,))
         files = self._written("server", issue_key_pair(self.servers, content, now=_now()))
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=self.proxies.certificate_pem.decode())
+        context = ssl.create_default_context(
+            ssl.Purpose.CLIENT_AUTH, cadata=self.proxy_authorities or self.proxies.certificate_pem.decode()
+        )
         context.verify_mode = ssl.CERT_OPTIONAL
         context.load_cert_chain(*files)
         return context

