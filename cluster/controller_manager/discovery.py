@@ -45,11 +45,19 @@ def _ordered(group: Object) -> list[Object]:
 
 
 async def _resources(client: ApiClient, group: str, version: str) -> list[Resource]:
+    """Raises ApiError, also for an answer that makes no sense: another server may give it, for an aggregated API."""
     root = f"/apis/{group}/{version}" if group else f"/api/{version}"
     try:
-        answer: Object = orjson.loads(await client.request("GET", root))
+        answer = await client.request("GET", root)
     except NotFound:  # removed since the list of groups was read
         return []
+    try:
+        return _read(orjson.loads(answer), group, version)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ApiError(f"the answer to GET {root} is no list of resources: {error}") from None
+
+
+def _read(answer: Object, group: str, version: str) -> list[Resource]:
     return [
         Resource(
             group=group,
