@@ -26,7 +26,7 @@ from cluster.apiserver.custom_resources.serving import CustomResources
 from cluster.apiserver.custom_resources.watching import ConvertingStream
 from cluster.apiserver.file_changes import FileChanges
 from cluster.apiserver.flow_schemas import FlowSchemaConditions
-from cluster.apiserver.front_door.connection import Listener
+from cluster.apiserver.front_door.connection import HEAD_LIMIT, Listener
 from cluster.apiserver.front_door.plain_reads import PlainReads
 from cluster.apiserver.in_flight import InFlight
 from cluster.apiserver.kubelet_proxy import KubeletProxy
@@ -68,8 +68,8 @@ How long streams get when the server stops, and after that their cancelling. Ord
 as long as one may take; watches and idle connections end at once: their clients go on at another server.
 """
 HANDSHAKE_SECONDS = 10.0
-HEADER_LIMIT = 32 << 10
-"""Bytes of one header line, and of the request line: tokens and selectors can be long."""
+HEADERS = 8192
+"""Header lines of a request: a proxy in front of us sends one for each group of the user."""
 
 
 class Apiserver:
@@ -224,8 +224,10 @@ class Apiserver:
             keepalive_timeout=120.0,
             lingering_time=2.0,
             tcp_keepalive=True,
-            max_line_size=HEADER_LIMIT,
-            max_field_size=HEADER_LIMIT,
+            max_line_size=HEAD_LIMIT,
+            max_field_size=HEAD_LIMIT,
+            max_headers=HEADERS,
+            auto_decompress=False,  # upstream takes bodies as they come, too
         )  # fmt: skip
         listener = await self._listen(server, context)
         interval = self.options.etcd_compaction_interval

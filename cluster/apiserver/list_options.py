@@ -7,6 +7,7 @@ Pure. Rules and texts: k8s.io/apimachinery, pkg/apis/meta/internalversion/valida
 import base64
 import binascii
 import json
+import re
 from dataclasses import dataclass, replace
 
 import orjson
@@ -14,6 +15,7 @@ import orjson
 from cluster.apiserver.router import Route
 from cluster.machinery.status_errors import ApiError, BadRequest, invalid
 
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 EXACT, NOT_OLDER_THAN = "Exact", "NotOlderThan"
 
 
@@ -35,14 +37,16 @@ class ListOptions:
         return int(self.resource_version or 0)
 
 
-def _integer(route: Route, name: str) -> int | None:
+def integer(route: Route, name: str) -> int | None:
+    """A parameter as the 64-bit number it is; None when it is not given. Raises BadRequest."""
     text = route.query.get(name)
     if not text:
         return None
-    try:
-        return int(text)
-    except ValueError:
-        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+    if not _INTEGER.fullmatch(text):
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    if len(text) > 20 or not -(1 << 63) <= (number := int(text)) < 1 << 63:
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": value out of range')
+    return number
 
 
 def parse(route: Route) -> ListOptions:
@@ -52,12 +56,12 @@ def parse(route: Route) -> ListOptions:
     options = ListOptions(
         resource_version=query.get("resourceVersion", ""),
         match=query.get("resourceVersionMatch", ""),
-        limit=max(_integer(route, "limit") or 0, 0),
+        limit=max(integer(route, "limit") or 0, 0),
         continue_token=query.get("continue", ""),
         label_selector=query.get("labelSelector", ""),
         field_selector=query.get("fieldSelector", ""),
         watch=route.verb == "watch",
-        timeout_seconds=_integer(route, "timeoutSeconds"),
+        timeout_seconds=integer(route, "timeoutSeconds"),
         allow_bookmarks=route.flag("allowWatchBookmarks"),
         send_initial_events=None if initial is None else initial not in ("false", "0"),
     )
@@ -76,12 +80,17 @@ def parse(route: Route) -> ListOptions:
 
 def check_version(text: str) -> None:
     """Raises the plain 500 that upstream answers to a resourceVersion that is no number."""
-    if text and not (text.isascii() and text.isdigit()):
-        raise ApiError(
-            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax',
-            code=500,
-            reason="",
-        )
+    if not text:
+        return
+    if not (text.isascii() and text.isdigit()):
+        why = "invalid syntax"
+    elif len(text) > 20 or int(text) >= 1 << 64:
+        why = "value out of range"
+    else:
+        return
+    raise ApiError(
+        f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": {why}', code=500, reason=""
+    )
 
 
 Causes = list[tuple[str, str, str]]

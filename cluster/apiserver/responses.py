@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from cluster.machinery.objects import Object
-from cluster.machinery.status_errors import ApiError, InternalError, ServiceUnavailable, Timeout
+from cluster.machinery.status_errors import ApiError, BadRequest, InternalError, ServiceUnavailable, Timeout
 from cluster.store.backend import StoreError
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,8 @@ def as_api_error(fault: Exception) -> ApiError:
         if fault.ambiguous:
             return Timeout("Timeout: request did not complete within the allotted timeout", code=504)
         return ServiceUnavailable("the store is not available, try again", retry_after=1)
+    if isinstance(fault, web.RequestPayloadError):
+        return BadRequest("the request body ends early or is badly framed")
     if isinstance(fault, TimeoutError):
         return Timeout("Timeout: request did not complete within the allotted timeout")
     log.error("a request failed inside the apiserver", exc_info=fault)

@@ -53,7 +53,10 @@ def parse_query(text: str) -> Query:
 def route(method: str, raw_path: str, query_string: str) -> Route:
     """Raises BadRequest for a path that is no UTF-8 or holds what no name may hold."""
     query = parse_query(query_string)
-    path = unquote(raw_path, errors="strict") if "%" in raw_path else raw_path
+    try:
+        path = unquote(raw_path, errors="strict") if "%" in raw_path else raw_path
+    except UnicodeDecodeError:
+        raise BadRequest("the URL is not UTF-8") from None
     if "\0" in path:
         raise BadRequest("the URL contains a NUL character")
     # Split before decoding: a name with an encoded slash is a bad name, not a longer path.

@@ -17,6 +17,7 @@ from cluster.apiserver.authorization import refusal
 from cluster.apiserver.deadlines import seconds_allowed
 from cluster.apiserver.impersonation import impersonated
 from cluster.apiserver.in_flight import InFlight
+from cluster.apiserver.incoming_bodies import check_length, meet_expectation
 from cluster.apiserver.negotiation import negotiate
 from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.requests import ANONYMOUS, Attributes, Authorizer, Decision, UserInfo
@@ -113,7 +114,13 @@ class ApiServer:
             return await self._pages.serve(request, found, user)
         if not segments_are_safe(found):
             raise BadRequest(f"the path {found.path!r} holds a name that no object can have")
-        if found.verb == "watch" or found.subresource in _LONG_RUNNING:
+        read = found.verb in _READS
+        long_running = found.verb == "watch" or found.subresource in _LONG_RUNNING
+        if not read and not long_running:
+            check_length(request)
+        if "Expect" in request.headers:
+            await meet_expectation(request)
+        if long_running:
             if found.subresource in _SESSIONS and found.verb == "get":
                 # A WebSocket begins with a GET, but who may only read Pods shall not run programs in them.
                 session = replace(attributes, verb="create")
@@ -121,7 +128,6 @@ class ApiServer:
                 if not decision.allowed:
                     raise refusal(session, decision.reason)
             return await self._resource(request, found, user)
-        read = found.verb in _READS
         self._in_flight.enter(read=read)
         try:
             return await self._resource(request, found, user)

@@ -76,7 +76,8 @@ class Verbs:
 
     async def serve(self, call: Call) -> web.StreamResponse:
         verb = call.route.verb
-        if verb not in call.kind.resource.verbs:
+        misplaced = (verb == "create" and call.route.name) or (verb in ("update", "patch") and not call.route.name)
+        if misplaced or verb not in call.kind.resource.verbs:
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
         match verb:
             case "get":
@@ -196,6 +197,7 @@ class Verbs:
         given: Object = {}
         if data:
             given = decode_body(data, call.request.headers.get("Content-Type", ""), "DeleteOptions").obj
+            write_options.normalize_delete(given)
         return write_options.check_delete(call.route, given)
 
     async def delete(self, call: Call) -> web.Response:

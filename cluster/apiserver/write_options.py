@@ -4,9 +4,11 @@ The parameters of create, update, patch and delete, checked.
 Pure. Texts: k8s.io/apimachinery, pkg/apis/meta/v1/validation.
 """
 
+from cluster.api.schema import schemas
+from cluster.apiserver.list_options import integer
 from cluster.apiserver.router import Route
 from cluster.machinery.objects import Object
-from cluster.machinery.status_errors import invalid
+from cluster.machinery.status_errors import BadRequest, invalid
 
 IGNORE, WARN, STRICT = "Ignore", "Warn", "Strict"
 _POLICIES = ("Foreground", "Background", "Orphan")
@@ -67,15 +69,34 @@ def check_patch(route: Route, *, apply: bool) -> Object:
     return options
 
 
+class _DeleteOptions:
+    api_version, kind = "v1", "DeleteOptions"
+
+
+def normalize_delete(body: Object) -> None:
+    """
+    Bring DeleteOptions from a body into their shape, in place; unknown fields are dropped.
+
+    Every group has them under its own version, so that one does not count. Raises BadRequest.
+    """
+    kind = body.get("kind") or _DeleteOptions.kind
+    if kind != _DeleteOptions.kind:
+        raise BadRequest("decoded object cannot be converted to DeleteOptions")
+    version = body.pop("apiVersion", None)
+    schemas().normalize(_DeleteOptions(), body)
+    if version:
+        body["apiVersion"] = version
+
+
 def check_delete(route: Route, body: Object) -> Object:
-    """DeleteOptions from the body, else from the URL. Raises Invalid."""
+    """DeleteOptions from the body (normalize_delete), else from the URL. Raises BadRequest, Invalid."""
     options: Object = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
     query = route.query
     if body:
         options.update({k: v for k, v in body.items() if v is not None})
     else:
-        if query.get("gracePeriodSeconds", "").lstrip("-").isdigit():
-            options["gracePeriodSeconds"] = int(query["gracePeriodSeconds"])
+        if (seconds := integer(route, "gracePeriodSeconds")) is not None:
+            options["gracePeriodSeconds"] = seconds
         if query.get("propagationPolicy"):
             options["propagationPolicy"] = query["propagationPolicy"]
         if "orphanDependents" in query:

@@ -30,8 +30,8 @@ class Decoded(NamedTuple):
 
 
 def media_type(content_type: str) -> str:
-    """Without parameters, lower-case; no header at all means JSON."""
-    return content_type.partition(";")[0].strip().lower() or JSON
+    """Without parameters, lower-case; no header at all means JSON, parameters alone mean nothing."""
+    return content_type.partition(";")[0].strip().lower() if content_type else JSON
 
 
 def unsupported(accepted: tuple[str, ...] = ACCEPTED) -> UnsupportedMediaType:

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 HEAD_SECONDS = 10.0
 """How long the head of a request may take, and a new connection until its first one."""
+HEAD_LIMIT = 1 << 20
+"""Bytes of a head, as upstream takes them: tokens, selectors and a user's groups can be long."""
 PORTION = 256 << 10
 """Bytes written at a time; smaller answers are written in one piece."""
 TAKING_SECONDS = 60.0
@@ -72,6 +74,8 @@ class Connection(RequestHandler):
         self._unwritten: deque[memoryview] = deque()
         self._held: list[bytes] = []
         self._closing = False
+        self._head_bytes = 0
+        """Of a head that has not ended."""
         self._head_timer: asyncio.TimerHandle | None = None
         self._taking_timer: asyncio.TimerHandle | None = None
         self._answered: asyncio.Future[None] | None = None
@@ -269,6 +273,11 @@ class Connection(RequestHandler):
         super().data_received(data)
         if self._request_count != before or self._payload_is_coming():
             self._stop_head_timer()
+            self._head_bytes = 0
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > HEAD_LIMIT and not self._upgraded:
+            self.force_close()  # aiohttp bounds each line, not all of them together
         elif data and self._head_timer is None and not self._upgraded:
             self._head_timer = self._loop.call_later(HEAD_SECONDS, self._head_is_late)
 

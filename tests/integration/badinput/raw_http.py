@@ -1,0 +1,73 @@
+"""Bytes on a TLS connection and what comes back: an HTTP client that minds nothing."""
+
+import contextlib
+import dataclasses
+import re
+import socket
+import ssl
+import time
+
+from tests.integration.control_plane_processes import TOKEN, ControlPlane
+
+HEAD = f"Host: h\r\nAuthorization: Bearer {TOKEN}\r\n"
+_REPEATED = re.compile(r"\{([^{}]*?)\*(\d+)\}", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """`status` is 0 when the server hung up without one; `seconds` until the first byte of the answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    seconds: float
+
+
+def expand(text: str) -> bytes:
+    """`{head}` becomes valid headers, `{abc*3}` becomes abcabcabc; characters become bytes."""
+    text = text.replace("{head}", HEAD)
+    return _REPEATED.sub(lambda found: found[1] * int(found[2]), text).encode("latin-1")
+
+
+def connect(plane: ControlPlane, timeout: float = 5.0) -> ssl.SSLSocket:
+    context = ssl.create_default_context(cafile=plane.certificate)
+    plain = socket.create_connection(("127.0.0.1", plane.port), timeout=timeout)
+    return context.wrap_socket(plain, server_hostname="127.0.0.1")
+
+
+def exchange(plane: ControlPlane, request: bytes) -> Answer:
+    """Send `request` on a connection of its own, read of a stream the begin. Raises TimeoutError after 5 s of silence."""
+    with connect(plane) as channel:
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError, ssl.SSLError):  # it hung up while we talked; perhaps it said why
+            channel.sendall(request)
+        try:
+            first = channel.recv(65536)
+        except (ConnectionError, ssl.SSLEOFError):
+            first = b""
+        seconds = time.monotonic() - began
+        return _read(channel, first, seconds)
+
+
+def _read(channel: ssl.SSLSocket, received: bytes, seconds: float) -> Answer:
+    if not received:
+        return Answer(0, {}, b"", seconds)
+    while b"\r\n\r\n" not in received and (more := _more(channel)):
+        received += more
+    head, _, body = received.partition(b"\r\n\r\n")
+    line, *rest = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (entry.partition(":") for entry in rest)}
+    length = int(headers.get("content-length", 0))
+    while len(body) < length and (more := _more(channel)):
+        body += more
+    if headers.get("transfer-encoding") == "chunked" and int(line.split(" ")[1]) >= 400:
+        while not body.endswith(b"0\r\n\r\n") and (more := _more(channel)):
+            body += more
+    return Answer(int(line.split(" ")[1]), headers, body, seconds)
+
+
+def _more(channel: ssl.SSLSocket) -> bytes:
+    try:
+        return channel.recv(65536)
+    except (ConnectionError, ssl.SSLEOFError):
+        return b""
