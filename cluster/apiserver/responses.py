@@ -9,7 +9,14 @@ import orjson
 from aiohttp import web
 
 from cluster.machinery.objects import Object
-from cluster.machinery.status_errors import ApiError, BadRequest, InternalError, ServiceUnavailable, Timeout
+from cluster.machinery.status_errors import (
+    ApiError,
+    BadRequest,
+    InternalError,
+    RequestEntityTooLarge,
+    ServiceUnavailable,
+    Timeout,
+)
 from cluster.store.backend import StoreError
 
 log = logging.getLogger(__name__)
@@ -67,6 +74,8 @@ def as_api_error(fault: Exception) -> ApiError:
     if isinstance(fault, ApiError):
         return fault
     if isinstance(fault, StoreError):
+        if fault.too_large:
+            return RequestEntityTooLarge("etcdserver: request is too large")
         log.warning("the store failed: %s", fault)
         if fault.full:
             return ServiceUnavailable(

@@ -29,6 +29,11 @@ class StoreError(Exception):
         self.full = full
         """No space is left: the store takes deletes and no more."""
 
+    @property
+    def too_large(self) -> bool:
+        """The request was larger than the store takes; etcd says it in two ways, by how much it was."""
+        return "request is too large" in str(self) or "message larger than max" in str(self)
+
 
 @dataclass(frozen=True, slots=True)
 class WatchControl:

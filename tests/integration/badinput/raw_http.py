@@ -36,7 +36,7 @@ def connect(plane: ControlPlane, timeout: float = 5.0) -> ssl.SSLSocket:
 
 
 def exchange(plane: ControlPlane, request: bytes) -> Answer:
-    """Send `request` on a connection of its own, read of a stream the begin. Raises TimeoutError after 5 s of silence."""
+    """Send `request` on a connection of its own; of a stream, read the begin. Raises TimeoutError after 5 s."""
     with connect(plane) as channel:
         began = time.monotonic()
         with contextlib.suppress(ConnectionError, ssl.SSLError):  # it hung up while we talked; perhaps it said why
