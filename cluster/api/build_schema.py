@@ -96,6 +96,10 @@ def shapes(definitions: dict[str, Any]) -> dict[str, Any]:
     return {"types": types, "kinds": kinds}
 
 
+# Structs without a field; OpenAPI shows them like objects of any content.
+_EMPTY_STRUCTS = ("apiextensions.v1.CustomResourceSubresourceStatus", "scheduling.v1alpha2.BasicSchedulingPolicy")
+
+
 def _shape(short: str, definition: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = _compact(definition)
     if short == "Quantity":
@@ -104,6 +108,8 @@ def _shape(short: str, definition: dict[str, Any]) -> dict[str, Any]:
         return {"x-kubernetes-int-or-string": True}
     if short == "meta.v1.MicroTime":
         return {"type": "string", "format": "micro-time"}
+    if short in _EMPTY_STRUCTS:
+        found["properties"] = {}
     if "properties" in found:
         found["x-go"] = _go_name(short)
         _mark_presence(short, found)

@@ -5,9 +5,9 @@ A patch is computed anew on every retry, from the object as it is then; so it do
 names a resourceVersion itself.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from aiohttp import web
 
 from cluster.api.resources import Resource
@@ -15,7 +15,7 @@ from cluster.apiserver import write_options
 from cluster.apiserver.registry import rules
 from cluster.apiserver.registry.generic import now_text
 from cluster.machinery import patched_text
-from cluster.machinery.decode import decode_yaml, go_kind, media_type
+from cluster.machinery.decode import decode_json, decode_yaml, go_kind, media_type
 from cluster.machinery.field_errors import quoted
 from cluster.machinery.objects import Object, copy_object
 from cluster.machinery.status_errors import (
@@ -51,7 +51,7 @@ async def patch(verbs: "Verbs", call: "Call", subresource: str = "") -> web.Resp
     if media == APPLY:
         return await _apply(verbs, call, data, subresource)
     options = write_options.check_patch(call.route, apply=False)
-    document = parse(media, data)
+    document, repeated = parse(media, data)
     resource = call.kind.resource
 
     async def make(old: Object) -> Object:
@@ -59,8 +59,8 @@ async def patch(verbs: "Verbs", call: "Call", subresource: str = "") -> web.Resp
         try:
             faults = rules.normalize(resource, result)
         except BadRequest as fault:
-            raise _unusable(resource, document, result, fault) from None
-        verbs.strictness(resource.kind, resource.version, options, faults, call)
+            raise _unusable(resource, document, result, getattr(fault, "cause", fault.message)) from None
+        _judge([*repeated, *faults], options, call, lambda why: _unusable(resource, document, result, why))
         given = (result.get("metadata") or {}).get("name", "")
         if given != call.route.name:
             raise BadRequest(f"the name of the object ({given}) does not match the name on the URL ({call.route.name})")
@@ -72,17 +72,27 @@ async def patch(verbs: "Verbs", call: "Call", subresource: str = "") -> web.Resp
     return verbs.answer(call, entry)
 
 
-def parse(media: str, data: bytes) -> Any:
+def _judge(faults: list[str], options: Object, call: "Call", refusal: Callable[[str], ApiError]) -> None:
+    """Unknown and repeated fields, as the field validation has it; Invalid, not a BadRequest as in objects."""
+    level = options.get("fieldValidation") or write_options.WARN
+    if faults and level == write_options.STRICT:
+        raise refusal(f"strict decoding error: {', '.join(faults)}")
+    if faults and level == write_options.WARN:
+        call.warnings.extend(faults)
+
+
+def parse(media: str, data: bytes) -> tuple[Any, list[str]]:
+    """The patch, and its repeated fields. Raises BadRequest."""
     expected, goes_into = (list, "[]handlers.jsonPatchOp") if media == JSON_PATCH else (dict, "map[string]interface {}")
     try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError as fault:
+        document, repeated = decode_json(data)
+    except ValueError as fault:
         raise BadRequest(f"error decoding patch: {fault}") from None
     if not isinstance(document, expected):
         raise BadRequest(
             f"error decoding patch: json: cannot unmarshal {go_kind(document)} into Go value of type {goes_into}"
         )
-    return document
+    return document, [f"json patch {fault}" for fault in repeated] if media == JSON_PATCH else repeated
 
 
 def patched(media: str, call: "Call", old: Object, document: Any) -> Object:
@@ -100,10 +110,9 @@ def patched(media: str, call: "Call", old: Object, document: Any) -> Object:
     return result
 
 
-def _unusable(resource: Resource, document: Any, patched: Object, fault: BadRequest) -> ApiError:
+def _unusable(resource: Resource, document: Any, patched: Object, why: str) -> ApiError:
     """A patch whose result is no object of its kind."""
     shown = quoted(patched_text.as_json(resource.shape, patched, document))
-    why = getattr(fault, "cause", fault.message)
     return invalid("", "", "", [("FieldValueInvalid", f"Invalid value: {shown}: {why}", "patch")])
 
 

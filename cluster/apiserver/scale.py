@@ -142,7 +142,7 @@ async def _patch(call: Call) -> tuple[Object, Change]:
         document, _ = decode_yaml(data)
         document = {"spec": (document or {}).get("spec") or {}} if isinstance(document, dict) else document
     elif media in (patches.JSON_PATCH, patches.MERGE, patches.STRATEGIC):
-        document = patches.parse(media, data)
+        document, _ = patches.parse(media, data)
     else:
         raise unsupported((patches.JSON_PATCH, patches.MERGE, patches.STRATEGIC, patches.APPLY))
     # A Scale has no lists, so a strategic merge is a merge.

@@ -258,13 +258,13 @@ def _check_versions(versions: Sequence[Object]) -> Errors:
     for index, version in enumerate(versions):
         path, name = f"spec.versions[{index}]", text(version, "name")
         errors += named(f"{path}.name", name, names.dns_1035_label)
-        if name in seen:
-            detail = "must contain unique version names"
-            errors.append(field_errors.invalid("spec.versions", list(versions), detail))
         seen.add(name)
         if not mapping(version, "schema").get("openAPIV3Schema"):
             detail = "schemas are required"
             errors.append(field_errors.required(f"{path}.schema.openAPIV3Schema", detail))
+    if len(seen) != len(versions):
+        detail = "must contain unique version names"
+        errors.append(field_errors.invalid("spec.versions", list(versions), detail))
     if sum(bool(version.get("storage")) for version in versions) != 1:
         detail = "must have exactly one version marked as storage version"
         errors.append(field_errors.invalid("spec.versions", list(versions), detail))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.badinput.raw_http import Answer
+from tests.integration.badinput.raw_http import Answer, Talk
 from tests.integration.control_plane_processes import TOKEN, ControlPlane, running
 
 KEPT_LIMIT = 50 << 20
@@ -95,5 +95,7 @@ def check_refusal(answer: Answer, what: str, *, within: float = 1) -> None:
 
 @pytest.fixture(scope="package")
 def fire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UnderFire]:
-    with running(tmp_path_factory.mktemp("fire")) as plane:
+    with running(tmp_path_factory.mktemp("fire")) as plane, Talk(plane) as talk:
+        account = {"metadata": {"name": "default"}}  # what Pods need, and a controller would make
+        assert talk.ask("POST", "/api/v1/namespaces/default/serviceaccounts", account).status == 201
         yield UnderFire(plane)

@@ -55,7 +55,9 @@ def test_hostile_bodies_are_no_patches(fire: UnderFire) -> None:
             target = f"{path}?dryRun=All&fieldManager=fire"
             answer = send(fire, "PATCH", target, "application/apply-patch+yaml", body.data)
             check(answer, body, f"{body.name} applied")
-            assert answer.status in (200, 400, 409, 413, 422), f"{body.name} applied: {answer}"
+            # An apply that fits no schema gets a 500 of upstream's own words.
+            no_schema = answer.status == 500 and b"failed to create typed patch object" in answer.body
+            assert no_schema or answer.status in (200, 400, 409, 413, 422), f"{body.name} applied: {answer}"
 
 
 def test_hostile_bodies_are_no_options_no_reviews_and_no_scales(fire: UnderFire) -> None:
