@@ -17,14 +17,13 @@ from cluster.apiserver.authorization import refusal
 from cluster.apiserver.deadlines import seconds_allowed
 from cluster.apiserver.impersonation import impersonated
 from cluster.apiserver.in_flight import InFlight
-from cluster.apiserver.incoming_bodies import check_length, meet_expectation
 from cluster.apiserver.negotiation import negotiate
 from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.requests import ANONYMOUS, Attributes, Authorizer, Decision, UserInfo
 from cluster.apiserver.router import Route, route, segments_are_safe
 from cluster.apiserver.subresources import Subresources
 from cluster.apiserver.verbs import Call, Verbs
-from cluster.machinery.decode import too_large
+from cluster.machinery.decode import BODY_LIMIT, too_large
 from cluster.machinery.status_errors import ApiError, BadRequest
 
 log = logging.getLogger(__name__)
@@ -105,10 +104,10 @@ class ApiServer:
             self._audit.decided(request, decision)
         if not decision.allowed:
             raise refusal(attributes, decision.reason)
-        _let_go_on(request)
         if self._aggregator.remote:
             other = self._aggregator.find(found)
             if other is not None:
+                _let_go_on(request)
                 return await other.serve(request, found, user)
         if not found.resource:
             return await self._pages.serve(request, found, user)
@@ -116,10 +115,9 @@ class ApiServer:
             raise BadRequest(f"the path {found.path!r} holds a name that no object can have")
         read = found.verb in _READS
         long_running = found.verb == "watch" or found.subresource in _LONG_RUNNING
-        if not read and not long_running:
-            check_length(request)
-        if "Expect" in request.headers:
-            await meet_expectation(request)
+        if not read and not long_running and (request.content_length or 0) > BODY_LIMIT:
+            raise too_large()  # before a byte of it is awaited
+        _let_go_on(request)
         if long_running:
             if found.subresource in _SESSIONS and found.verb == "get":
                 # A WebSocket begins with a GET, but who may only read Pods shall not run programs in them.

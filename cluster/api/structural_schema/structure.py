@@ -63,6 +63,13 @@ def _check_forbidden(schema: Any, path: str) -> list[FieldError]:
     if not isinstance(schema, dict):
         return []
     errors: list[FieldError] = []
+    for key, kinds in (("items", (dict,)), ("additionalProperties", (dict, bool))):
+        value = schema.get(key)
+        if isinstance(value, list):
+            detail = f"{key} must be a schema object and not an array"
+            errors.append(field_errors.forbidden(f"{path}.{key}", detail))
+        elif value is not None and not isinstance(value, kinds):
+            errors.append(field_errors.type_invalid(f"{path}.{key}", value, "must be a schema object"))
     if schema.get("uniqueItems"):
         detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
         errors.append(field_errors.forbidden(f"{path}.uniqueItems", detail))
@@ -216,7 +223,7 @@ def _check_extensions(schema: Schema, path: str) -> list[FieldError]:
         fault = field_errors.invalid(place, kind, detail) if kind else field_errors.required(place, detail)
         errors.append(fault)
     if kind == "set":
-        errors += _check_set(schema.get("items") or {}, path)
+        errors += _check_set(_items(schema), path)
     map_type = schema.get("x-kubernetes-map-type")
     if map_type is not None:
         if schema.get("type") != "object":
@@ -229,7 +236,7 @@ def _check_extensions(schema: Schema, path: str) -> list[FieldError]:
 
 
 def _check_keys(schema: Schema, path: str, keys: Any) -> list[FieldError]:
-    place, items = f"{path}.x-kubernetes-list-map-keys", schema.get("items") or {}
+    place, items = f"{path}.x-kubernetes-list-map-keys", _items(schema)
     if not keys:
         return [field_errors.required(place, "must not be empty if x-kubernetes-list-type is map")]
     if items.get("type") != "object":
@@ -254,6 +261,12 @@ def _check_keys(schema: Schema, path: str, keys: Any) -> list[FieldError]:
             errors.append(field_errors.invalid(f"{place}[{index}]", key, "must not contain duplicate entries"))
         seen.add(key)
     return errors
+
+
+def _items(schema: Schema) -> Schema:
+    """The schema of the items; nothing for what is no schema, which is a fault of its own."""
+    found = schema.get("items")
+    return found if isinstance(found, dict) else {}
 
 
 def _check_set(items: Schema, path: str) -> list[FieldError]:

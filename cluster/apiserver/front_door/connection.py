@@ -265,6 +265,11 @@ class Connection(RequestHandler):
         answer.force_close()
         return answer
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """aiohttp calls it a failure when a client leaves before the rest of its refused body is read."""
+        if self.transport is not None or not isinstance(kw.get("exc_info"), RuntimeError):
+            super().log_exception(*args, **kw)
+
     # What goes on to aiohttp.
 
     def _pass_on(self, data: bytes) -> None:
