@@ -1,6 +1,7 @@
 """Custom resources in two versions that a webhook converts, against a real apiserver and a real HTTPS server."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -311,4 +312,36 @@ async def test_of_metadata_a_webhook_changes_labels_and_annotations_alone(api: "
     assert "finalizers" not in found["metadata"]
     _, listed = await api.call("GET", f"{base(group, 'v2')}?labelSelector=by%3Dhook")
     assert len(listed["items"]) == 1
+    await api.call("DELETE", f"{CRDS}/doors.{group}")
+
+
+async def test_admission_webhooks_see_and_change_custom_resources_in_the_version_of_their_rule(
+    api: "Api", hook: WebhookServer
+) -> None:
+    group = "admit.doors.example.com"
+    await define(api, definition(group, hook))
+
+    def move(asked: dict[str, Any]) -> Answer:
+        operations = [{"op": "replace", "path": "/spec/hostPort", "value": asked["object"]["spec"]["hostPort"] + "0"}]
+        encoded = base64.b64encode(json.dumps(operations).encode()).decode()
+        return {"allowed": True, "patchType": "JSONPatch", "patch": encoded}
+
+    hook.handlers["/move"] = move
+    rule = {"operations": ["CREATE"], "apiGroups": [group], "apiVersions": ["v1"], "resources": ["doors"]}
+    configuration = {
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": group},
+        "webhooks": [{
+            "name": "move.example.com", "clientConfig": hook.client("/move"), "rules": [rule],
+            "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        }],
+    }  # fmt: skip
+    path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+    assert (await api.call("POST", path, configuration))[0] == 201
+    await api.server.cache.catch_up()
+    status, made = await api.call("POST", base(group, "v2"), door(group, "a", "v2", host="web", port="8"))
+    assert (status, made["apiVersion"], made["spec"]) == (201, f"{group}/v2", {"host": "web", "port": "80"})
+    [asked] = hook.asked("/move")
+    assert (asked["kind"]["version"], asked["requestKind"]["version"]) == ("v1", "v2")
+    await api.call("DELETE", f"{path}/{group}")
     await api.call("DELETE", f"{CRDS}/doors.{group}")

@@ -10,6 +10,12 @@ from typing import Any
 from cluster.api.structural_schema import paths
 from cluster.api.structural_schema.structure import validate_schema, versions_share_schema
 from cluster.api.validation.rules import Errors, listed, mapping, one_of, text
+from cluster.api.validation.webhook_clients import (
+    review_versions,
+    validate_bundle,
+    validate_client,
+    validate_review_versions,
+)
 from cluster.machinery import field_errors
 from cluster.machinery.objects import Object
 
@@ -163,6 +169,18 @@ def _check_selected(place: str, where: str, names: Sequence[str], schema: Object
     return []
 
 
+def validate_bundle_update(new: Object, old: Object) -> Errors:
+    """A definition may come with a caBundle that is none, for others to fill in; once served it may not get one."""
+    conditions = listed(mapping(old, "status"), "conditions")
+    if not any(one.get("type") == "Established" and one.get("status") == "True" for one in conditions):
+        return []
+    path = "spec.conversion.webhookClientConfig"
+    before, after = (
+        mapping(mapping(mapping(mapping(one, "spec"), "conversion"), "webhook"), "clientConfig") for one in (old, new)
+    )
+    return [] if validate_bundle(path, before) else validate_bundle(path, after)
+
+
 def _check_conversion(conversion: Object, versions: Sequence[Object]) -> Errors:
     strategy = text(conversion, "strategy")
     errors = one_of("spec.conversion.strategy", strategy, ("None", "Webhook"))
@@ -172,8 +190,10 @@ def _check_conversion(conversion: Object, versions: Sequence[Object]) -> Errors:
         if not client:
             detail = "required when strategy is set to Webhook"
             errors.append(field_errors.required("spec.conversion.webhookClientConfig", detail))
-        elif not listed(webhook or {}, "conversionReviewVersions"):
-            errors.append(field_errors.required("spec.conversion.conversionReviewVersions"))
+        else:
+            errors += validate_client("spec.conversion.webhookClientConfig", client)
+        given = review_versions(webhook or {}, "conversionReviewVersions")
+        errors += validate_review_versions("spec.conversion.conversionReviewVersions", given, "")
     elif webhook is not None:
         detail = "should not be set when strategy is not set to Webhook"
         errors.append(field_errors.forbidden("spec.conversion.webhookClientConfig", detail))

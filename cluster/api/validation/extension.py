@@ -6,12 +6,12 @@ pkg/apis/apiextensions/validation; k8s.io/kube-aggregator, pkg/apis/apiregistrat
 """
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from cluster.api.validation import definitions
 from cluster.api.validation.expressions import validate_match_conditions
 from cluster.api.validation.rules import Errors, immutable, listed, mapping, named, one_of, required_name, text
 from cluster.api.validation.selectors import validate_selector
+from cluster.api.validation.webhook_clients import review_versions, validate_client, validate_review_versions
 from cluster.machinery import field_errors, names
 from cluster.machinery.objects import Object
 
@@ -51,14 +51,9 @@ def _check_webhook(path: str, webhook: Object) -> Errors:
         errors.append(field_errors.invalid(f"{path}.timeoutSeconds", seconds, detail))
     for key in ("namespaceSelector", "objectSelector"):
         errors += validate_selector(f"{path}.{key}", webhook.get(key))
-    errors += _check_client(f"{path}.clientConfig", mapping(webhook, "clientConfig"))
-    versions = listed(webhook, "admissionReviewVersions")
-    if not versions:
-        detail = "must specify one of v1, v1beta1"
-        errors.append(field_errors.required(f"{path}.admissionReviewVersions", detail))
-    elif not {"v1", "v1beta1"} & set(versions):
-        detail = "must include at least one of v1, v1beta1"
-        errors.append(field_errors.invalid(f"{path}.admissionReviewVersions", versions, detail))
+    errors += validate_client(f"{path}.clientConfig", mapping(webhook, "clientConfig"))
+    versions = review_versions(webhook, "admissionReviewVersions")
+    errors += validate_review_versions(f"{path}.admissionReviewVersions", versions, "must specify one of v1, v1beta1")
     if (policy := webhook.get("reinvocationPolicy")) is not None:
         errors += one_of(f"{path}.reinvocationPolicy", policy, ("IfNeeded", "Never"))
     return errors + validate_match_conditions(f"{path}.matchConditions", webhook)
@@ -88,41 +83,6 @@ def _check_operations(path: str, rule: Object) -> Errors:
                if not listed(rule, key)]  # fmt: skip
     if (scope := rule.get("scope")) is not None:
         errors += one_of(f"{path}.scope", scope, ("*", "Cluster", "Namespaced"))
-    return errors
-
-
-def _check_client(path: str, client: Object) -> Errors:
-    url, service = client.get("url"), client.get("service")
-    if url is not None and service is None:
-        return _check_url(f"{path}.url", url)
-    if url is not None or service is None:
-        return [field_errors.required(path, "exactly one of url or service is required")]
-    errors = [field_errors.required(f"{path}.service.{key}", f"service {key} is required")
-              for key in ("name", "namespace") if not text(service, key)]  # fmt: skip
-    port = service.get("port", 443)
-    if not 1 <= port <= 65535:
-        detail = "port is not valid: must be between 1 and 65535, inclusive"
-        errors.append(field_errors.invalid(f"{path}.service.port", port, detail))
-    return errors
-
-
-def _check_url(path: str, url: str) -> Errors:
-    form = "; desired format: https://host[/path]"
-    parts = urlsplit(url)
-    errors: Errors = []
-    if parts.scheme != "https":
-        errors.append(field_errors.invalid(path, parts.scheme, f"'https' is the only allowed URL scheme{form}"))
-    if not parts.netloc:
-        errors.append(field_errors.invalid(path, "", f"host must be specified{form}"))
-    if parts.username is not None:
-        detail = "user information is not permitted in the URL"
-        errors.append(field_errors.invalid(path, parts.username, detail))
-    if parts.fragment:
-        detail = "fragments are not permitted in the URL"
-        errors.append(field_errors.invalid(path, parts.fragment, detail))
-    if parts.query:
-        detail = "query parameters are not permitted in the URL"
-        errors.append(field_errors.invalid(path, parts.query, detail))
     return errors
 
 
@@ -294,7 +254,7 @@ def _check_names(path: str, wanted: Object) -> Errors:
 
 
 def validate_custom_resource_definition_update(new: Object, old: Object) -> Errors:
-    errors = validate_custom_resource_definition(new)
+    errors = validate_custom_resource_definition(new) + definitions.validate_bundle_update(new, old)
     present = {text(version, "name") for version in listed(mapping(new, "spec"), "versions")}
     for index, name in enumerate(listed(mapping(new, "status"), "storedVersions")):
         if name not in present:

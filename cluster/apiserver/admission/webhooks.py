@@ -110,6 +110,7 @@ class MutatingAdmissionWebhook(Plugin):
         except ApiError as fault:
             why = f'the patch of admission webhook "{hook.name}" does not apply: {fault.message}'
             raise InternalError(f"Internal error occurred: {why}") from None
+        _keep_owners(patched, seen.obj)
         if patched == seen.obj:
             return False
         if seen.resource is not request.resource and seen.obj is not request.obj:
@@ -142,6 +143,17 @@ class ValidatingAdmissionWebhook(Plugin):
         for answer in await asyncio.gather(*calls, return_exceptions=True):
             if isinstance(answer, BaseException):
                 raise answer
+
+
+def _keep_owners(patched: Object, before: Object) -> None:
+    """Who owns which field is the server's to say: a patch of it could make the object unusable for applies."""
+    if "metadata" not in patched:
+        return
+    owners = before["metadata"].get("managedFields")
+    if owners is None:
+        patched["metadata"].pop("managedFields", None)
+    else:
+        patched["metadata"]["managedFields"] = owners
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ class Registry:
         self._cache = cache
         self._writer = writer
         self._kinds: dict[tuple[str, str, str], Kind] = {}
+        self._others: dict[Resource, tuple[Resource, ...]] = {}
+        """Answers of `others`, until a kind comes or goes."""
         self._event_ttl = event_ttl
 
     def add(self, resource: Resource, *, custom: bool = False) -> Kind:
@@ -57,10 +59,12 @@ class Registry:
 
     def put(self, kind: Kind) -> None:
         """Serve a kind that was made elsewhere: a custom resource."""
+        self._others.clear()
         self._kinds[kind.resource.group, kind.resource.version, kind.resource.plural] = kind
 
     def drop(self, resource: Resource) -> Kind | None:
         """Serve it no longer."""
+        self._others.clear()
         return self._kinds.pop((resource.group, resource.version, resource.plural), None)
 
     def find(self, group: str, version: str, plural: str) -> Kind | None:
@@ -74,10 +78,14 @@ class Registry:
     # Versions of `webhooks.versions`.
 
     def others(self, resource: Resource) -> Sequence[Resource]:
-        kind = self.find(resource.group, resource.version, resource.plural)
-        if kind is None:
-            return ()
-        return [one.resource for one in self._kinds.values() if one.place == kind.place and one is not kind]
+        found = self._others.get(resource)
+        if found is None:
+            kind = self.find(resource.group, resource.version, resource.plural)
+            place = kind.place if kind is not None else ""
+            found = self._others[resource] = tuple(
+                one.resource for one in self._kinds.values() if one.place == place and one is not kind
+            )
+        return found
 
     async def bring(self, obj: Object, resource: Resource) -> Object:
         return await self.kind(resource).bring(obj)
