@@ -267,6 +267,7 @@ class Apiserver:
                         task.cancel()
         finally:
             await self.webhooks.close()
+            await self.security.close()
             if self.audit is not None:
                 await self.audit.close()
             await self.etcd.close()
@@ -369,6 +370,7 @@ def _files(options: Options) -> list[str]:
         options.kubelet_client_certificate, options.kubelet_client_key, options.kubelet_certificate_authority,
         options.proxy_client_cert_file, options.proxy_client_key_file,
         *options.service_account_key_file, options.service_account_signing_key_file,
+        options.access.authentication_config,
     ]  # fmt: skip
 
 

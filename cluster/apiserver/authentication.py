@@ -77,6 +77,13 @@ class AuthenticatedToken:
     audiences: tuple[str, ...]
 
 
+class TokenSource(Protocol):
+    """Somebody else who knows tokens: an OpenID issuer, a webhook."""
+
+    async def __call__(self, token: str, audiences: Sequence[str]) -> AuthenticatedToken | None:
+        """None for a token of nobody it knows. Raises TokenRejected for one that is no good."""
+
+
 @dataclass(frozen=True, slots=True)
 class _KnownCertificate:
     not_before: float
@@ -99,6 +106,7 @@ class Authenticator:
         anonymous: bool = False,
         anonymous_paths: Sequence[str] = (),
         front_proxy: FrontProxySettings | None = None,
+        others: Sequence[TokenSource] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         """
@@ -112,6 +120,7 @@ class Authenticator:
             anonymous: `--anonymous-auth`: a request without credentials is system:anonymous.
             anonymous_paths: Paths open to anonymous requests although `anonymous` is off, e.g. /livez.
             front_proxy: `--requestheader-*`.
+            others: Asked in order for tokens that are not ours.
             clock: Unix seconds.
         """
         self._reader = reader
@@ -126,12 +135,17 @@ class Authenticator:
         self._anonymous = anonymous
         self._anonymous_paths = frozenset(anonymous_paths)
         self._front_proxy = front_proxy
+        self._others = tuple(others)
         self._clock = clock
         self._certificates: dict[bytes, _KnownCertificate] = {}
 
     def use_tokens(self, static_tokens: Mapping[str, UserInfo]) -> None:
         """Another `--token-auth-file`; tokens that are not in it are no longer good."""
         self._static = {_digest(token): with_authenticated_group(user) for token, user in static_tokens.items()}
+
+    def use_anonymous(self, paths: Sequence[str], *, everywhere: bool) -> None:
+        """Whom to let in without credentials from now on."""
+        self._anonymous, self._anonymous_paths = everywhere, frozenset(paths)
 
     def use_authorities(
         self, client_authorities: Sequence[x509.Certificate], front_proxy: FrontProxySettings | None
@@ -208,15 +222,32 @@ class Authenticator:
         user = self._static.get(digest)
         if user is not None:
             return AuthenticatedToken(user, own) if own or not audiences else None
+        rejected: TokenRejected | None = None
         if self._service_accounts is not None:
-            verified = await self._service_accounts.verify(token, audiences)
-            if verified is not None:
-                user = with_authenticated_group(verified.user)
-                if tuple(audiences) == self.audiences:
-                    self._recent.keep(digest, user, verified)
-                return AuthenticatedToken(user, verified.audiences)
+            try:
+                verified = await self._service_accounts.verify(token, audiences)
+            except TokenRejected as fault:
+                if not self._others:
+                    raise
+                rejected = fault  # another cluster may have the same issuer, and its tokens another judge
+            else:
+                if verified is not None:
+                    user = with_authenticated_group(verified.user)
+                    if tuple(audiences) == self.audiences:
+                        self._recent.keep(digest, user, verified)
+                    return AuthenticatedToken(user, verified.audiences)
         if self._bootstrap and (user := self._bootstrap_user(token)) is not None:
             return AuthenticatedToken(with_authenticated_group(user), own) if own or not audiences else None
+        for ask in self._others:
+            try:
+                found = await ask(token, audiences)
+            except TokenRejected as fault:
+                rejected = rejected or fault
+                continue
+            if found is not None:
+                return AuthenticatedToken(with_authenticated_group(found.user), found.audiences)
+        if rejected is not None:
+            raise rejected
         return None
 
     def _certificate(self, der: bytes) -> _KnownCertificate | None:

@@ -63,7 +63,7 @@ class Lister:
         The body of a plain list `for_memory`, in pieces, as memory has it now; None when objects must be converted.
         """
         limit = 0 if options.resource_version == "0" else options.limit
-        if kind.convert is not None or kind.converts:
+        if kind.convert is not None or kind.converts or kind.cache.unreadable:
             return None
         key = (kind.prefix, kind.place, namespace, options.label_selector, options.field_selector, limit)
 

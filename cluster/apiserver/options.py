@@ -10,6 +10,8 @@ import sys
 from dataclasses import dataclass
 
 from cluster import settings
+from cluster.apiserver import access_options
+from cluster.apiserver.access_options import AccessOptions
 from cluster.apiserver.audit import options as audit_flags
 from cluster.apiserver.audit.options import AuditOptions
 
@@ -36,7 +38,8 @@ class Options:
     tls_private_key_file: str
     client_ca_file: str
     token_auth_file: str
-    anonymous_auth: bool
+    anonymous_auth: bool | None
+    """None when the flag was not given: off, unless the authentication configuration says something else."""
     enable_bootstrap_token_auth: bool
     authorization_mode: tuple[str, ...]
     authorization_policy_file: str
@@ -45,6 +48,8 @@ class Options:
     service_account_issuer: tuple[str, ...]
     service_account_jwks_uri: str
     service_account_extend_token_expiration: bool
+    service_account_max_token_expiration: float
+    """Seconds; 0 for no limit."""
     api_audiences: tuple[str, ...]
     service_cluster_ip_range: str
     service_node_port_range: tuple[int, int]
@@ -57,6 +62,7 @@ class Options:
     requestheader_extra_headers_prefix: tuple[str, ...]
     requestheader_group_headers: tuple[str, ...]
     requestheader_username_headers: tuple[str, ...]
+    requestheader_uid_headers: tuple[str, ...]
     proxy_client_cert_file: str
     proxy_client_key_file: str
     enable_aggregator_routing: bool
@@ -70,6 +76,7 @@ class Options:
     event_ttl: float
     endpoint_reconciler_type: str
     shutdown_delay_duration: float
+    access: AccessOptions
     audit: AuditOptions
     verbosity: int
 
@@ -131,13 +138,14 @@ def _parser() -> argparse.ArgumentParser:
         "kubelet-preferred-address-types": "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP",
         "requestheader-allowed-names": "", "requestheader-extra-headers-prefix": "",
         "requestheader-group-headers": "", "requestheader-username-headers": "",
+        "requestheader-uid-headers": "",
         "enable-admission-plugins": "", "disable-admission-plugins": "",
     }.items():  # fmt: skip
         add(f"--{name}", type=_words, default=_words(words))
     for name in ("service-account-key-file", "service-account-issuer"):
         add(f"--{name}", action="append", default=[])
     for name, flag in {
-        "anonymous-auth": False, "enable-bootstrap-token-auth": False, "service-account-extend-token-expiration": True,
+        "anonymous-auth": None, "enable-bootstrap-token-auth": False, "service-account-extend-token-expiration": True,
         "enable-aggregator-routing": False,
         "encryption-provider-config-automatic-reload": False,
     }.items():  # fmt: skip
@@ -148,9 +156,11 @@ def _parser() -> argparse.ArgumentParser:
         add(f"--{name}", type=int, default=number)
     for name, text in {
         "etcd-compaction-interval": "5m", "event-ttl": "1h", "shutdown-delay-duration": "0s", "request-timeout": "1m",
+        "service-account-max-token-expiration": "0s",
     }.items():  # fmt: skip
         add(f"--{name}", type=duration, default=duration(text))
     add("--service-node-port-range", type=_ports, default=(30000, 32767))
+    access_options.add_flags(parser, duration)
     audit_flags.add_flags(parser, duration, _flag)
     add("-v", "--v", dest="verbosity", type=int, default=0)
     return parser
@@ -183,6 +193,7 @@ def parse(argv: list[str]) -> Options:
         )
     try:
         values["audit"] = audit_flags.take(values)
+        values["access"] = access_options.take(values)
     except ValueError as fault:
         parser.error(str(fault))
     return Options(**values)

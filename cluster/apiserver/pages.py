@@ -2,6 +2,7 @@
 What is no API resource: version, health, metrics, discovery, OpenAPI, and the keys of service account tokens.
 """
 
+import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -71,8 +72,7 @@ class PageServer:
         if path == "/version":
             return responses.body(json.dumps(VERSION, indent=2).encode())
         if path in self._token_pages:
-            kind = "application/jwk-set+json" if path.endswith("jwks") else responses.JSON
-            return responses.body(self._token_pages[path], content_type=kind)
+            return _token_page(request, path, self._token_pages[path])
         if path == "/metrics":
             return responses.body(
                 self._metrics.render().encode(), content_type="text/plain; version=0.0.4; charset=utf-8"
@@ -153,3 +153,13 @@ def _page(request: web.BaseRequest, found: Any) -> web.StreamResponse:
         if request.headers.get("If-None-Match") == found.etag:
             return web.Response(status=304, headers=headers)
     return responses.body(found.body, headers=headers, content_type=found.content_type)
+
+
+def _token_page(request: web.BaseRequest, path: str, data: bytes) -> web.StreamResponse:
+    """Others may keep it for a while, and ask whether it is still the same."""
+    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    headers = {"Cache-Control": "public, max-age=3600", "ETag": tag}
+    if tag in request.headers.get("If-None-Match", ""):
+        return web.Response(status=304, headers=headers)
+    kind = "application/jwk-set+json" if path.endswith("jwks") else responses.JSON
+    return responses.body(data, headers=headers, content_type=kind)

@@ -18,7 +18,8 @@ from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.requests import UserInfo
 from cluster.apiserver.reviews import Reviews
 from cluster.apiserver.service_account_keys import VerificationKey, json_web_keys, load_verification_keys
-from cluster.apiserver.service_account_tokens import TokenIssuer, TokenVerifier
+from cluster.apiserver.service_account_tokens import MAX_EXPIRATION, TokenIssuer, TokenVerifier
+from cluster.apiserver.token_sources import TokenSources, anonymous
 from cluster.machinery.status_errors import Unauthorized
 
 _JWKS_PATH = "/openid/v1/jwks"
@@ -33,6 +34,7 @@ class Security:
     reviews: Reviews
     issuer: TokenIssuer | None
     token_pages: dict[str, bytes]
+    token_sources: TokenSources
 
     async def authenticate(self, request: web.BaseRequest) -> UserInfo:
         """Raises Unauthorized."""
@@ -50,6 +52,10 @@ class Security:
         )
         keys = [*options.service_account_key_file, options.service_account_signing_key_file]
         files.on_change("the ServiceAccount keys", keys, self._reload_keys)
+        self.token_sources.watch_file(files, self.authenticator)
+
+    async def close(self) -> None:
+        await self.token_sources.close()
 
     def _reload_tokens(self) -> None:
         self.authenticator.use_tokens(load_token_file(Path(self.options.token_auth_file)))
@@ -88,7 +94,11 @@ def build(options: Options, registry: Registry) -> Security:
             options.service_account_issuer[0],
             options.api_audiences,
             registry,
+            extend_expiration=options.service_account_extend_token_expiration,
+            max_expiration=int(options.service_account_max_token_expiration) or MAX_EXPIRATION,
         )
+    sources = TokenSources(options)
+    paths, everywhere = anonymous(options, sources.settings)
     authenticator = Authenticator(
         registry,
         client_authorities=_certificates(options.client_ca_file),
@@ -96,13 +106,16 @@ def build(options: Options, registry: Registry) -> Security:
         service_accounts=verifier,
         audiences=options.api_audiences,
         bootstrap_tokens=options.enable_bootstrap_token_auth,
-        anonymous=options.anonymous_auth,
+        anonymous=everywhere,
+        anonymous_paths=paths,
         front_proxy=_front_proxy(options),
+        others=sources.sources,
     )
     policies = load_abac_policies(Path(options.authorization_policy_file)) if options.authorization_policy_file else []
     authorizer = build_authorizer(options.authorization_mode, registry, abac_policies=policies)
     reviews = Reviews(authenticator, authorizer)
-    return Security(options, authenticator, verifier, authorizer, reviews, issuer, _token_pages(options, issuer, keys))
+    pages = _token_pages(options, issuer, keys)
+    return Security(options, authenticator, verifier, authorizer, reviews, issuer, pages, sources)
 
 
 def _verification_keys(options: Options) -> list[VerificationKey]:
@@ -137,4 +150,5 @@ def _front_proxy(options: Options) -> FrontProxySettings | None:
         username_headers=options.requestheader_username_headers or ("X-Remote-User",),
         group_headers=options.requestheader_group_headers or ("X-Remote-Group",),
         extra_prefixes=options.requestheader_extra_headers_prefix or ("X-Remote-Extra-",),
+        uid_headers=options.requestheader_uid_headers or ("X-Remote-Uid",),
     )

@@ -12,6 +12,7 @@ Source: kubernetes, pkg/serviceaccount and pkg/registry/core/serviceaccount/stor
 import base64
 import datetime as dt
 import hashlib
+import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -31,11 +32,16 @@ from cluster.machinery.timestamps import format_time, parse_time
 
 DEFAULT_EXPIRATION = 3600  # seconds
 MIN_EXPIRATION = 600  # seconds
+MOUNTED_EXPIRATION = 3607
+"""Seconds that the admission plugin ServiceAccount asks for in Pods: by this number upstream knows such tokens."""
+EXTENDED_EXPIRATION = 365 * 24 * 3600
+"""Seconds that a mounted token is good for in truth: programs of old read their token once and never again."""
 MAX_EXPIRATION = 1 << 32  # seconds
 DELETION_LEEWAY = 60.0
 """Seconds that a token goes on after its account's or pod's deletion was due, as upstream: shutdown hooks need it."""
 CLOCK_LEEWAY = 60.0
 """Seconds by which another apiserver's clock may be ahead of ours."""
+STALE_INTERVAL = 3600.0
 MAX_TOKEN_BYTES = 16 * 1024
 TOKEN_CACHE_SIZE = 10_000
 LEGACY_ISSUER = "kubernetes/serviceaccount"
@@ -43,6 +49,9 @@ PRIVATE_CLAIM = "kubernetes.io"
 EXTRA_PREFIX = "authentication.kubernetes.io/"
 
 _TOKEN_REQUESTS = resources.Resource("authentication.k8s.io", "v1", "tokenrequests", "TokenRequest", True)
+
+
+log = logging.getLogger(__name__)
 
 
 class TokenRejected(Exception):
@@ -94,6 +103,7 @@ class TokenVerifier:
         self._reader = reader
         self._clock = clock
         self._claims: dict[bytes, dict[str, Any]] = {}
+        self._told_stale: dict[str, float] = {}
 
     def use_keys(self, keys: Sequence[VerificationKey]) -> None:
         """Other keys; tokens that only a former one verifies are no longer good."""
@@ -122,7 +132,23 @@ class TokenVerifier:
         granted = self._check_audiences(claims, audiences)
         bound: list[tuple[resources.Resource, Object]] = []
         user = await self._check_objects(claims, bound)
+        warn_after = claims[PRIVATE_CLAIM].get("warnafter")
+        if _is_number(warn_after) and self._clock() > warn_after:
+            self._tell_stale(user.name, self._clock() - warn_after)
         return VerifiedToken(user, granted, expires, _dependencies(bound))
+
+    def _tell_stale(self, subject: str, seconds: float) -> None:
+        """Once an hour and account: its program does not read its token again, and will stand without one day."""
+        now = self._clock()
+        if now - self._told_stale.get(subject, 0.0) < STALE_INTERVAL:
+            return
+        if len(self._told_stale) >= TOKEN_CACHE_SIZE:
+            self._told_stale.clear()
+        self._told_stale[subject] = now
+        log.warning(
+            "a stale token is used, its program should read it anew: subject %s, %d s after the warning threshold",
+            subject, seconds,
+        )  # fmt: skip
 
     def _verified_claims(self, token: str) -> dict[str, Any] | None:
         if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2 or not token.isascii():
@@ -257,6 +283,7 @@ class TokenIssuer:
         audiences: Sequence[str],
         reader: ObjectReader,
         *,
+        extend_expiration: bool = False,
         max_expiration: int = MAX_EXPIRATION,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -266,6 +293,8 @@ class TokenIssuer:
             issuer: URL for `iss`.
             audiences: The apiserver's own; a request without audiences gets them.
             reader: Where the bound objects are looked up.
+            extend_expiration: Let tokens that are mounted in Pods live for a year, and say so when they are used
+                after the hour that their holder was told.
             max_expiration: Seconds; longer requests are shortened to it.
             clock: Unix seconds.
         """
@@ -273,6 +302,7 @@ class TokenIssuer:
         self.issuer = issuer
         self.audiences = tuple(audiences)
         self._reader = reader
+        self._extend_expiration = extend_expiration
         self._max_expiration = max_expiration
         self._clock = clock
 
@@ -305,9 +335,13 @@ class TokenIssuer:
             **await self._bound_object(spec.get("boundObjectRef"), namespace, name),
         }
         issued = int(self._clock())
+        lifetime = seconds
+        if self._extend_expiration and seconds == MOUNTED_EXPIRATION and set(audiences) <= set(self.audiences):
+            private["warnafter"] = issued + seconds
+            lifetime = min(EXTENDED_EXPIRATION, self._max_expiration)
         claims = {
             "aud": audiences,
-            "exp": issued + seconds,
+            "exp": issued + lifetime,
             "iat": issued,
             "iss": self.issuer,
             "jti": str(uuid.uuid4()),

@@ -54,4 +54,6 @@ def _bootstrap_settings(options: Options) -> BootstrapSettings:
 
 async def run(server: "Apiserver") -> None:
     await ensure_bootstrap_objects(server.registry, server.registry, _bootstrap_settings(server.options))
+    # Roles are read from memory: who is told that we are ready shall have what they allow.
+    await server.cache.catch_up()
     server.booted.set()
