@@ -5,20 +5,14 @@ Starts every controller under one leader election.
 """
 
 import argparse
-import asyncio
-import dataclasses
-import logging
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 from cluster.client.component import add_bool, add_component_flags, go_duration, parse_flags, run_component
 from cluster.client.rest import ApiClient
 from cluster.controller_manager.context import ManagerSettings
 from cluster.settings import CONTROLLER_MANAGER_PORT, NODE_CIDR_MASK_SIZE, SERVICE_CIDR
-
-log = logging.getLogger(__name__)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -77,28 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = settings_of(options)
 
     async def lead(client: ApiClient) -> None:
-        # Only a leader needs them in memory.
-        from cluster.controller_manager.catalogue import chosen_controllers
-        from cluster.controller_manager.context import Context, SharedInformers
-        from cluster.controller_manager.credentials import controller_logins
+        from cluster.controller_manager.manager import run_controllers  # only a leader needs them in memory
 
-        makers = chosen_controllers(options.controllers, settings)
-        context = Context(client, SharedInformers(client), settings)
-        async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
-            contexts = dict.fromkeys(makers, context)
-            if options.use_service_account_credentials:
-                logins = await stack.enter_async_context(controller_logins(client, makers))
-                tasks.create_task(logins.run(), name="controllers' tokens")
-                contexts = {name: dataclasses.replace(context, client=logins.client_of(name)) for name in makers}
-            controllers = {name: make(contexts[name]) for name, make in makers.items()}
-            tasks.create_task(context.informers.run(), name="informers")
-            for recorder in context.recorders():
-                tasks.create_task(recorder.run(), name="events")
-            await context.informers.wait_synced()
-            log.info("running %s", ", ".join(controllers))
-            for name, controller in controllers.items():
-                tasks.create_task(controller.run(), name=name)
-            await asyncio.get_running_loop().create_future()  # until leadership or the process ends
+        await run_controllers(
+            client, settings, wanted=options.controllers, own_accounts=options.use_service_account_credentials
+        )
 
     return run_component(options, "controller-manager", lead)
 
