@@ -66,6 +66,14 @@ class Schemas:
             found = self._shapes[name] = Shape(self._types[name], self.type_shape)
         return found
 
+    def type_schema(self, name: str) -> Mapping[str, Any]:
+        """The schema of a type, its parts under `$ref` by name. Raises KeyError."""
+        return self._types[name]
+
+    def type_name(self, api_version: str, kind: str) -> str | None:
+        """The type of a built-in kind: `apps/v1`, `Deployment` -> `apps.v1.Deployment`."""
+        return self._kinds.get(f"{api_version}/{kind}")
+
     def is_known(self, api_version: str, kind: str) -> bool:
         return (api_version, kind) in self._custom or f"{api_version}/{kind}" in self._kinds
 

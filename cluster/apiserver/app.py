@@ -18,7 +18,9 @@ from aiohttp import web
 from cluster.api import resources
 from cluster.apiserver import encryption_at_rest, health, memory, security, serving_certificate, start_up
 from cluster.apiserver.admission.chain import build_admission
-from cluster.apiserver.admission.plugin import Surroundings
+from cluster.apiserver.admission.plugin import Plugin, Surroundings
+from cluster.apiserver.admission.policies.plugins import MutatingAdmissionPolicy, ValidatingAdmissionPolicy
+from cluster.apiserver.admission.policies.served_kinds import ServedKinds
 from cluster.apiserver.admission.webhooks import webhook_plugins
 from cluster.apiserver.aggregation.aggregator import Aggregator
 from cluster.apiserver.aggregation.registration import Registration
@@ -35,6 +37,7 @@ from cluster.apiserver.masters import PLACE, Masters
 from cluster.apiserver.metrics import RequestMetrics
 from cluster.apiserver.options import Options
 from cluster.apiserver.pages import PageServer
+from cluster.apiserver.policy_types import PolicyTypes
 from cluster.apiserver.registry import service_repair
 from cluster.apiserver.registry.generic import Writer
 from cluster.apiserver.registry.registry import Registry
@@ -108,12 +111,7 @@ class Apiserver:
             self.registry,
             self.registry,
             authorizer=self.security.authorizer,
-            extra=webhook_plugins(
-                Surroundings(self.registry, self.registry, self.security.authorizer),
-                self.webhooks,
-                self.registry,
-                self.webhook_counts,
-            ),
+            extra=self._late_plugins(),
         )
         self.allocator: Allocator | None = None
         services = self.registry.kind(resources.SERVICES).strategy
@@ -136,6 +134,13 @@ class Apiserver:
         self.port = 0
         """The port in use; differs from the option when that is 0."""
         self.serving = serving_certificate.serving_files(options, start_up.service_address(options))
+
+    def _late_plugins(self) -> list[Plugin]:
+        """Policies and webhooks; the chain puts them into their order."""
+        around = Surroundings(self.registry, self.registry, self.security.authorizer)
+        kinds = ServedKinds(self.registry)
+        policies = MutatingAdmissionPolicy(around, kinds), ValidatingAdmissionPolicy(around, kinds)
+        return [*policies, *webhook_plugins(around, self.webhooks, self.registry, self.webhook_counts)]
 
     @property
     def advertised(self) -> str:
@@ -239,6 +244,7 @@ class Apiserver:
                     tasks.create_task(self._reconcile_masters(), name="masters"),
                     tasks.create_task(self._repair_services(), name="service-repair"),
                     tasks.create_task(self._tell_flow_schemas(), name="flow-schemas"),
+                    tasks.create_task(self._tell_policy_types(), name="policy-types"),
                     tasks.create_task(self.custom.run(), name="custom-resources"),
                     tasks.create_task(self._register_services(), name="api-service-registration"),
                     tasks.create_task(self.aggregator.run(), name="aggregator"),
@@ -328,6 +334,10 @@ class Apiserver:
     async def _tell_flow_schemas(self) -> None:
         await self.booted.wait()
         await FlowSchemaConditions(self.registry, self.writer).run()
+
+    async def _tell_policy_types(self) -> None:
+        await self.booted.wait()
+        await PolicyTypes(self.registry, self.writer).run()
 
     async def _repair_services(self) -> None:
         await self.booted.wait()

@@ -170,9 +170,16 @@ class ApiServer:
             call.audit_annotations = self._audit.annotations(request)
         if kind.resource.namespaced and not found.namespace and (found.name or found.verb == "create"):
             return responses.page_not_found()
-        if found.subresource:
-            return await self._subresources.serve(self._verbs, call)
-        return await self._verbs.serve(call)
+        try:
+            if found.subresource:
+                return await self._subresources.serve(self._verbs, call)
+            return await self._verbs.serve(call)
+        except ApiError as fault:
+            if not call.warnings:
+                raise
+            refused = responses.error(fault)
+            responses.add_warnings(refused, call.warnings)
+            return refused
 
 
 def _attributes(found: Route, user: UserInfo) -> Attributes:

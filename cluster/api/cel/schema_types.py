@@ -6,7 +6,7 @@ Source: k8s.io/apiserver, pkg/cel/common/schemas.go.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cluster.api.cel.environment import Environment
@@ -30,10 +30,19 @@ def escaped(name: str) -> str:
     return text.replace(".", "__dot__").replace("-", "__dash__").replace("/", "__slash__")
 
 
+def unescaped(name: str) -> str:
+    """The field that an identifier stands for."""
+    if name.startswith("__") and name.endswith("__") and name[2:-2] in _RESERVED:
+        return name[2:-2]
+    text = name.replace("__slash__", "/").replace("__dash__", "-").replace("__dot__", ".")
+    return text.replace("__underscores__", "__")
+
+
 class SchemaTypes:
     """A growing set of messages. `typed` gives the environment when all types are known."""
 
-    def __init__(self) -> None:
+    def __init__(self, resolve: Callable[[str], Schema] | None = None) -> None:
+        """`resolve` finds what a `$ref` names."""
         from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, struct_pb2, timestamp_pb2
 
         self._pb = descriptor_pb2
@@ -45,9 +54,17 @@ class SchemaTypes:
             self._pool.Add(copied)
             self._file.dependency.append(known.name)
         self._count = 0
+        self._resolve = resolve
+        self._named: dict[str, str] = {}
 
     def add(self, schema: Schema, *, root: bool = False) -> str:
-        """The type of a schema in the form of `Environment.variables`."""
+        """
+        The type of a schema in the form of `Environment.variables`.
+
+        `root`: of a custom resource, which has apiVersion, kind and a little metadata whatever the schema says.
+        """
+        if (reference := schema.get("$ref")) is not None:
+            return self._referred(str(reference))
         if root or schema.get("x-kubernetes-embedded-resource"):
             standard = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": _META}
             schema = {**schema, "type": "object", "properties": {**(schema.get("properties") or {}), **standard}}
@@ -89,7 +106,21 @@ class SchemaTypes:
         for index, (key, kind) in enumerate(fields.items()):
             self._field(made, key, index + 1, kind)
 
-    def _message(self, schema: Schema) -> str:
+    def _referred(self, name: str) -> str:
+        if self._resolve is None:
+            return "dyn"
+        found = self._named.get(name)
+        if found is None:
+            schema = self._resolve(name)
+            if schema.get("properties"):
+                # Known by name before its fields are looked at: types refer to themselves.
+                self._count += 1
+                found = self._named[name] = f"T{self._count}"
+                return self._message(schema, found)
+            found = self._named[name] = self.add(schema)
+        return found
+
+    def _message(self, schema: Schema, name: str = "") -> str:
         if self._count >= MAX_MESSAGES:
             return "dyn"
         fields = {
@@ -98,9 +129,12 @@ class SchemaTypes:
             if isinstance(part, dict) and _IDENTIFIER.fullmatch(key := escaped(field))
         }
         if len({_plain(key) for key in fields}) < len(fields):
-            return "dyn"  # names that protobuf takes for one
-        self._count += 1
-        name = f"T{self._count}"
+            if not name:
+                return "dyn"  # names that protobuf takes for one
+            fields = {}
+        if not name:
+            self._count += 1
+            name = f"T{self._count}"
         self.message(name, fields)
         return name
 
@@ -145,6 +179,7 @@ def _plain(name: str) -> str:
 def _is_open(schema: Schema) -> bool:
     return bool(
         schema.get("x-kubernetes-int-or-string")
+        or schema.get("format") == "int-or-string"
         or schema.get("x-kubernetes-preserve-unknown-fields")
         or (schema.get("nullable") and schema.get("type") not in ("object", "array"))
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from cluster.api.resources import Resource
 from cluster.api.validation import (
     access,
+    admission_policies,
     autoscaling,
     batch,
     control,
@@ -140,10 +141,10 @@ _CREATE: Mapping[tuple[str, str], _Check] = {
     (_STORAGE, "CSIDriver"): persistent_volumes.validate_csi_driver,
     (_ADMISSION, "ValidatingWebhookConfiguration"): extension.validate_webhooks,
     (_ADMISSION, "MutatingWebhookConfiguration"): extension.validate_webhooks,
-    (_ADMISSION, "ValidatingAdmissionPolicy"): extension.validate_admission_policy,
-    (_ADMISSION, "MutatingAdmissionPolicy"): extension.validate_admission_policy,
-    (_ADMISSION, "ValidatingAdmissionPolicyBinding"): extension.validate_admission_binding,
-    (_ADMISSION, "MutatingAdmissionPolicyBinding"): extension.validate_admission_binding,
+    (_ADMISSION, "ValidatingAdmissionPolicy"): admission_policies.validate_admission_policy,
+    (_ADMISSION, "MutatingAdmissionPolicy"): admission_policies.validate_admission_policy,
+    (_ADMISSION, "ValidatingAdmissionPolicyBinding"): admission_policies.validate_admission_binding,
+    (_ADMISSION, "MutatingAdmissionPolicyBinding"): admission_policies.validate_admission_binding,
     (_FLOW, "FlowSchema"): control.validate_flow_schema,
     (_FLOW, "PriorityLevelConfiguration"): control.validate_priority_level,
 }

@@ -1,5 +1,5 @@
 """
-Validation of what extends the apiserver: webhooks, admission policies, API services, custom resource definitions.
+Validation of what extends the apiserver: webhooks, API services, custom resource definitions.
 
 Source: k8s.io/kubernetes, pkg/apis/admissionregistration/validation; k8s.io/apiextensions-apiserver,
 pkg/apis/apiextensions/validation; k8s.io/kube-aggregator, pkg/apis/apiregistration/validation.
@@ -8,14 +8,13 @@ pkg/apis/apiextensions/validation; k8s.io/kube-aggregator, pkg/apis/apiregistrat
 from collections.abc import Sequence
 
 from cluster.api.validation import definitions
+from cluster.api.validation.admission_rules import validate_rule
 from cluster.api.validation.expressions import validate_match_conditions
 from cluster.api.validation.rules import Errors, immutable, listed, mapping, named, one_of, required_name, text
 from cluster.api.validation.selectors import validate_selector
 from cluster.api.validation.webhook_clients import review_versions, validate_client, validate_review_versions
 from cluster.machinery import field_errors, names
 from cluster.machinery.objects import Object
-
-_OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 
 
 def validate_webhooks(configuration: Object) -> Errors:
@@ -33,7 +32,7 @@ def validate_webhooks(configuration: Object) -> Errors:
 def _check_webhook(path: str, webhook: Object) -> Errors:
     errors = qualified_domain(f"{path}.name", text(webhook, "name"))
     for index, rule in enumerate(listed(webhook, "rules")):
-        errors += _check_operations(f"{path}.rules[{index}]", rule)
+        errors += validate_rule(f"{path}.rules[{index}]", rule)
     if (policy := webhook.get("failurePolicy")) is not None:
         errors += one_of(f"{path}.failurePolicy", policy, ("Fail", "Ignore"))
     if (policy := webhook.get("matchPolicy")) is not None:
@@ -69,83 +68,6 @@ def qualified_domain(path: str, name: str) -> Errors:
         detail = "should be a domain with at least three segments separated by dots"
         return [field_errors.invalid(path, name, detail)]
     return []
-
-
-def _check_operations(path: str, rule: Object) -> Errors:
-    operations = listed(rule, "operations")
-    errors = [] if operations else [field_errors.required(f"{path}.operations")]
-    if len(operations) > 1 and "*" in operations:
-        detail = "if '*' is present, must not specify other operations"
-        errors.append(field_errors.invalid(f"{path}.operations", operations, detail))
-    for index, operation in enumerate(operations):
-        errors += one_of(f"{path}.operations[{index}]", operation, _OPERATIONS)
-    errors += [field_errors.required(f"{path}.{key}") for key in ("apiGroups", "apiVersions", "resources")
-               if not listed(rule, key)]  # fmt: skip
-    if (scope := rule.get("scope")) is not None:
-        errors += one_of(f"{path}.scope", scope, ("*", "Cluster", "Namespaced"))
-    return errors
-
-
-def validate_admission_policy(policy: Object) -> Errors:
-    spec = mapping(policy, "spec")
-    errors: Errors = []
-    if (failure := spec.get("failurePolicy")) is not None:
-        errors += one_of("spec.failurePolicy", failure, ("Fail", "Ignore"))
-    if (kind := spec.get("paramKind")) is not None:
-        errors += [
-            field_errors.required(f"spec.paramKind.{key}") for key in ("apiVersion", "kind") if not text(kind, key)
-        ]
-    constraints = spec.get("matchConstraints")
-    if constraints is None:
-        errors.append(field_errors.required("spec.matchConstraints"))
-    else:
-        path = "spec.matchConstraints"
-        errors += _check_match_resources(path, constraints)
-        if not listed(constraints, "resourceRules"):
-            errors.append(field_errors.required(f"{path}.resourceRules"))
-    if policy.get("kind") == "ValidatingAdmissionPolicy":
-        if not listed(spec, "validations") and not listed(spec, "auditAnnotations"):
-            detail = "validations or auditAnnotations must be non-empty"
-            errors += [field_errors.required(f"spec.{key}", detail + "; at least one of them is required")
-                       for key in ("validations", "auditAnnotations")]  # fmt: skip
-        for index, validation in enumerate(listed(spec, "validations")):
-            if not text(validation, "expression").strip():
-                errors.append(
-                    field_errors.required(f"spec.validations[{index}].expression", "expression is not specified")
-                )
-    elif not listed(spec, "mutations"):
-        errors.append(field_errors.required("spec.mutations", "mutations must contain at least one item"))
-    return errors
-
-
-def _check_match_resources(path: str, resources: Object) -> Errors:
-    errors: Errors = []
-    for key in ("namespaceSelector", "objectSelector"):
-        errors += validate_selector(f"{path}.{key}", resources.get(key))
-    for key in ("resourceRules", "excludeResourceRules"):
-        for index, rule in enumerate(listed(resources, key)):
-            errors += _check_operations(f"{path}.{key}[{index}]", rule)
-    return errors
-
-
-def validate_admission_binding(binding: Object) -> Errors:
-    spec = mapping(binding, "spec")
-    errors = required_name("spec.policyName", text(spec, "policyName"), names.dns_subdomain)
-    if (parameters := spec.get("paramRef")) is not None:
-        name, selector = text(parameters, "name"), parameters.get("selector")
-        if bool(name) == (selector is not None):
-            detail = "name and selector are mutually exclusive" if name else "one of name or selector must be specified"
-            fault = field_errors.forbidden if name else field_errors.required
-            errors.append(fault("spec.paramRef.name", detail))
-    if (resources := spec.get("matchResources")) is not None:
-        errors += _check_match_resources("spec.matchResources", resources)
-    if binding.get("kind") == "ValidatingAdmissionPolicyBinding":
-        actions = listed(spec, "validationActions")
-        if not actions:
-            errors.append(field_errors.required("spec.validationActions"))
-        for index, action in enumerate(actions):
-            errors += one_of(f"spec.validationActions[{index}]", action, ("Audit", "Deny", "Warn"))
-    return errors
 
 
 def validate_api_service(api_service: Object) -> Errors:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cluster.api.cel.authorizer import Answer, AuthorizerValue, Check, NeedsDecision, Question
+from cluster.api.cel.costs import MATCH_CONDITIONS_BUDGET
 from cluster.api.cel.values import CelError, CostExceededError, OutOfTimeError
 from cluster.apiserver.requests import AdmissionRequest, Attributes, Authorizer, UserInfo
 from cluster.machinery.objects import Object
@@ -41,33 +42,43 @@ class Evaluation:
         self._deadline = deadline
         self._last = last
 
-    def value(self, program: "Program", variables: dict[str, Any]) -> Any:
+    def value(self, program: "Program", variables: dict[str, Any], text: str = "") -> Any:
         """
-        What an expression gives.
+        What an expression gives; `text` is what its author wrote, if the program's is another.
 
         Raises:
             CelError: It gives nothing; the text is complete.
             OutOfBudgetError: Nor will any other of this policy.
         """
+        try:
+            return self.spend(program, variables)
+        except OutOfBudgetError:
+            raise
+        except CelError as fault:
+            raise CelError(f"expression '{text or program.expression}' resulted in error: {fault}") from None
+
+    def spend(self, program: "Program", variables: dict[str, Any]) -> Any:
+        """The same with the bare text, for a variable of another expression."""
         if self._budget <= 0:
             raise OutOfBudgetError(OUT_OF_BUDGET)
         try:
             found, cost = program.evaluate(variables, self._budget, self._deadline)
-        except OutOfTimeError as fault:
+        except OutOfTimeError:
             if not self._last:
                 raise _TooLongError from None
-            raise CelError(f"expression '{program.expression}' resulted in error: {fault}") from None
-        except CostExceededError as fault:
-            # What was spent is not known here, and may be the whole limit of one expression.
-            self._budget -= program.limit
-            raise CelError(f"expression '{program.expression}' resulted in error: {fault}") from None
-        except CelError as fault:
-            raise CelError(f"expression '{program.expression}' resulted in error: {fault}") from None
+            raise
+        except CostExceededError:
+            self._budget -= program.limit  # what it took until then is not known here; at most this
+            raise
         self._budget -= cost
         return found
 
+    def part_of_match_conditions(self) -> "Evaluation":
+        """With the budget of matchConditions, which is one of their own."""
+        return Evaluation(self.known, MATCH_CONDITIONS_BUDGET, self._deadline, last=self._last)
 
-class OutOfBudgetError(CelError):
+
+class OutOfBudgetError(CostExceededError):
     """The budget of the whole policy is spent."""
 
 
