@@ -14,6 +14,8 @@ from cluster.api.cel.syntax import Call, Comprehension, ListNode, Node, Select, 
 from cluster.api.cel.values import CompileError
 
 AUTHORIZER = "kubernetes.authorization.Authorizer"
+Variables = tuple[tuple[str, str], ...]
+"""Names and types, in the form of `schema_types`."""
 _KIND = {"group": "string", "version": "string", "kind": "string"}
 _RESOURCE = {"group": "string", "version": "string", "resource": "string"}
 _USER = {"username": "string", "uid": "string", "groups": "list<string>", "extra": "map<string,list<string>>"}
@@ -36,7 +38,7 @@ def environment(
     *,
     params: bool = False,
     authorizer: bool = True,
-    variables: tuple[str, ...] = (),
+    variables: Variables = (),
     composed: bool = False,
     structs: tuple[tuple[str, tuple[str, ...]], ...] = (),
     patches: bool = False,
@@ -47,7 +49,7 @@ def environment(
     Args:
         params: Whether there is `params`.
         authorizer: Whether there is `authorizer`.
-        variables: The names below `variables`.
+        variables: The names below `variables`, with their types.
         composed: Whether there is `variables` at all.
         structs: Messages that the expression makes and their fields.
         patches: Whether there is `JSONPatch`.
@@ -64,7 +66,7 @@ def typed_environment(
     *,
     params: bool,
     authorizer: bool,
-    variables: tuple[str, ...],
+    variables: Variables,
     composed: bool,
     structs: tuple[tuple[str, tuple[str, ...]], ...] = (),
     patches: bool = False,
@@ -80,7 +82,7 @@ def typed_environment(
     types.message("Namespace", {"metadata": "NamespaceMeta", "spec": "NamespaceSpec", "status": "NamespaceStatus"})
     names = {"object": "dyn", "oldObject": "dyn", "request": "AdmissionRequest", "namespaceObject": "Namespace"}
     if composed:
-        types.message("Variables", dict.fromkeys(variables, "dyn"))
+        types.message("Variables", dict(variables))
         names["variables"] = "Variables"
     if params:
         names["params"] = "dyn"
@@ -98,9 +100,7 @@ def typed_environment(
     return types.typed(names, shown)
 
 
-def compile_mutation(
-    expression: str, wanted: str, *, params: bool, variables: tuple[str, ...], composed: bool
-) -> Program:
+def compile_mutation(expression: str, wanted: str, *, params: bool, variables: Variables, composed: bool) -> Program:
     """
     A mutation's expression, which may make `Object`, `Object.spec.…` and `JSONPatch`.
 
@@ -127,6 +127,24 @@ def compile_mutation(
     if program.result != wanted and not (wanted.startswith("list") and program.result == "list(dyn)"):
         raise WrongTypeError(f"must evaluate to {wanted}")
     return program
+
+
+_KNOWN = re.compile(r"bool|int|uint|double|string|bytes|dyn|(?:list|map)\(.*\)")
+_MADE = {"google.protobuf.Timestamp": "timestamp", "google.protobuf.Duration": "duration"}
+
+
+def declared_type(result: str) -> str:
+    """The type of a variable whose expression has this result; `dyn` for what cannot be said in a declaration."""
+    if result in _MADE:
+        return _MADE[result]
+    if not _KNOWN.fullmatch(result):
+        return "dyn"
+    if result.startswith("list("):
+        return f"list<{declared_type(result[5:-1])}>"
+    if result.startswith("map("):
+        key, _, value = result[4:-1].partition(", ")
+        return f"map<string,{declared_type(value)}>" if key == "string" else "dyn"
+    return result
 
 
 class WrongTypeError(CompileError):

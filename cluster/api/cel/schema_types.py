@@ -162,8 +162,8 @@ class SchemaTypes:
             made.label, made.type = field.LABEL_REPEATED, field.TYPE_MESSAGE
             made.type_name = f".{message.name}.{entry.name}"
             return
-        scalar = {"int": field.TYPE_INT64, "double": field.TYPE_DOUBLE, "bool": field.TYPE_BOOL,
-                  "string": field.TYPE_STRING, "bytes": field.TYPE_BYTES}.get(kind)  # fmt: skip
+        scalar = {"int": field.TYPE_INT64, "uint": field.TYPE_UINT64, "double": field.TYPE_DOUBLE,
+                  "bool": field.TYPE_BOOL, "string": field.TYPE_STRING, "bytes": field.TYPE_BYTES}.get(kind)  # fmt: skip
         if scalar is not None:
             made.type = scalar
             return

@@ -5,6 +5,7 @@ Source: k8s.io/kubernetes, pkg/apis/admissionregistration/validation; the texts 
 """
 
 import re
+from typing import TYPE_CHECKING
 
 from cluster.api.validation.admission_rules import validate_named_rule
 from cluster.api.validation.expressions import validate_expression, validate_match_conditions
@@ -12,6 +13,10 @@ from cluster.api.validation.rules import Errors, listed, mapping, one_of, requir
 from cluster.api.validation.selectors import validate_selector
 from cluster.machinery import field_errors, names
 from cluster.machinery.objects import Object
+
+if TYPE_CHECKING:
+    from cluster.api.cel.admission import Variables
+    from cluster.api.cel.environment import Environment
 
 ANNOTATION_LIMIT = 20
 ANNOTATION_EXPRESSION_LIMIT = 5 * 1024
@@ -105,23 +110,41 @@ def _check_expression(
     spec: Object, path: str, expression: str, wanted: tuple[str, ...], *, upto: int | None = None,
     authorizer: bool = True, missing: str = "expression is not specified",
 ) -> Errors:  # fmt: skip
+    """`upto`: how many of the variables it may use; all when None."""
     if not expression.strip():
         return [field_errors.required(path, missing)]
+    return validate_expression(path, expression, _environment(spec, upto, authorizer=authorizer), wanted)
+
+
+def _environment(spec: Object, upto: int | None = None, *, authorizer: bool = True) -> "Environment":
     from cluster.api.cel import admission
 
-    environment = admission.environment(
+    return admission.environment(
         params=spec.get("paramKind") is not None,
         authorizer=authorizer,
         variables=_variables(spec, upto),
         composed=bool(listed(spec, "variables")),
     )
-    return validate_expression(path, expression, environment, wanted)
 
 
-def _variables(spec: Object, upto: int | None = None) -> tuple[str, ...]:
-    """Names that expressions can use, the first `upto` of them."""
-    given = (text(variable, "name") for variable in listed(spec, "variables")[:upto])
-    return tuple(dict.fromkeys(name for name in given if _IDENTIFIER.fullmatch(name)))
+def _variables(spec: Object, upto: int | None = None) -> "Variables":
+    """What is below `variables`, with types; those that are no expressions are reported where they stand."""
+    from cluster.api.cel import admission
+    from cluster.api.cel.values import CompileError
+
+    known: dict[str, str] = {}
+    for variable in listed(spec, "variables")[:upto]:
+        name = text(variable, "name")
+        if not _IDENTIFIER.fullmatch(name):
+            continue
+        environment = admission.environment(
+            params=spec.get("paramKind") is not None, variables=tuple(known.items()), composed=True
+        )
+        try:
+            known[name] = admission.declared_type(environment.compile(text(variable, "expression")).result)
+        except CompileError:
+            known[name] = "dyn"
+    return tuple(known.items())
 
 
 def _check_validations(policy: Object, spec: Object) -> Errors:

@@ -6,8 +6,8 @@ pkg/admission/plugin/cel/composition.go for variables.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cluster.api.cel import admission
@@ -128,17 +128,17 @@ def compile_policy(policy: Object) -> Policy:
     spec = policy["spec"]
     params = spec.get("paramKind") is not None
     failure = spec.get("failurePolicy") or "Fail"
-    names = [str(one["name"]) for one in spec.get("variables") or ()]
-    compiler = _Compiler(params, tuple(names))
+    compiler = _Compiler(params, composed=bool(spec.get("variables")))
+    variables = []
+    for one in spec.get("variables") or ():
+        variables.append(variable := Variable(str(one["name"]), compiler.plain(one["expression"])))
+        compiler = compiler.knowing(variable)
     return Policy(
         name=policy["metadata"]["name"],
         fails=failure != "Ignore",
         criteria=Criteria.of(spec.get("matchConstraints") or {}),
         conditions=MatchConditions(spec.get("matchConditions") or (), failure, params=params),
-        variables=tuple(
-            Variable(name, compiler.plain(one["expression"], upto=index))
-            for index, (name, one) in enumerate(zip(names, spec.get("variables") or (), strict=True))
-        ),
+        variables=tuple(variables),
         validations=tuple(_validation(one, compiler) for one in spec.get("validations") or ()),
         annotations=tuple(
             (one["key"], compiler.plain(one["valueExpression"])) for one in spec.get("auditAnnotations") or ()
@@ -168,13 +168,18 @@ def _mutation(mutation: Object, compiler: "_Compiler") -> Mutation:
 @dataclass(frozen=True, slots=True)
 class _Compiler:
     params: bool
-    names: tuple[str, ...]
+    composed: bool
+    variables: admission.Variables = ()
+    """Those that an expression may use."""
 
-    def plain(self, text: str, *, upto: int | None = None, authorizer: bool = True) -> Expression:
-        """`upto`: how many variables it may use; all when None."""
-        visible: Sequence[str] = self.names[:upto]
+    def knowing(self, variable: Variable) -> "_Compiler":
+        program = variable.expression.program
+        kind = "dyn" if program is None else admission.declared_type(program.result)
+        return replace(self, variables=(*self.variables, (variable.name, kind)))
+
+    def plain(self, text: str, *, authorizer: bool = True) -> Expression:
         environment = admission.environment(
-            params=self.params, authorizer=authorizer, variables=tuple(visible), composed=bool(self.names)
+            params=self.params, authorizer=authorizer, variables=self.variables, composed=self.composed
         )
         return _compiled(text, lambda: environment.compile(text))
 
@@ -183,7 +188,7 @@ class _Compiler:
         return _compiled(
             text,
             lambda: admission.compile_mutation(
-                text, wanted, params=self.params, variables=self.names, composed=bool(self.names)
+                text, wanted, params=self.params, variables=self.variables, composed=self.composed
             ),
         )
 

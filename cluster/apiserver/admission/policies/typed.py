@@ -7,7 +7,7 @@ Source: k8s.io/apiserver, pkg/admission/plugin/policy/validating/typechecking.go
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.api.cel.admission import typed_environment
+from cluster.api.cel.admission import Variables, declared_type, typed_environment
 from cluster.api.cel.environment import Environment
 from cluster.api.cel.schema_types import SchemaTypes
 from cluster.api.cel.values import CompileError
@@ -26,7 +26,7 @@ class Types:
         spec = policy["spec"]
         wanted = spec.get("paramKind")
         params = next((one for one in served if wanted and (one.api_version, one.kind) == _type_meta(wanted)), None)
-        variables = tuple(one["name"] for one in spec.get("variables") or ())
+        variables = list(spec.get("variables") or ())
         self._environments = [(kind, _environment(kind, params, bool(wanted), variables)) for kind in kinds]
 
     def faults(self, expression: str) -> str:
@@ -44,15 +44,27 @@ def _type_meta(kind: Object) -> tuple[str, str]:
     return kind.get("apiVersion") or "", kind.get("kind") or ""
 
 
-def _environment(kind: Resource, params: Resource | None, has_params: bool, variables: tuple[str, ...]) -> Environment:
+def _environment(kind: Resource, params: Resource | None, has_params: bool, variables: Sequence[Object]) -> Environment:
+    known: Variables = ()
+    for variable in variables:
+        try:
+            result = _with_variables(kind, params, has_params, known, composed=True).compile(variable["expression"])
+        except CompileError:
+            known = (*known, (variable["name"], "dyn"))  # upstream says nothing about variables themselves
+        else:
+            known = (*known, (variable["name"], declared_type(result.result)))
+    return _with_variables(kind, params, has_params, known, composed=bool(variables))
+
+
+def _with_variables(
+    kind: Resource, params: Resource | None, has_params: bool, variables: Variables, *, composed: bool
+) -> Environment:
     types = SchemaTypes(schemas().type_schema)
     known = {"object": _add(types, kind)}
     known["oldObject"] = known["object"]
     if params is not None:
         known["params"] = _add(types, params)
-    return typed_environment(
-        types, known, params=has_params, authorizer=True, variables=variables, composed=bool(variables)
-    )
+    return typed_environment(types, known, params=has_params, authorizer=True, variables=variables, composed=composed)
 
 
 def _add(types: SchemaTypes, resource: Resource) -> str:
