@@ -162,8 +162,9 @@ class SchemaTypes:
             made.label, made.type = field.LABEL_REPEATED, field.TYPE_MESSAGE
             made.type_name = f".{message.name}.{entry.name}"
             return
-        scalar = {"int": field.TYPE_INT64, "uint": field.TYPE_UINT64, "double": field.TYPE_DOUBLE,
-                  "bool": field.TYPE_BOOL, "string": field.TYPE_STRING, "bytes": field.TYPE_BYTES}.get(kind)  # fmt: skip
+        scalars = {"int": field.TYPE_INT64, "uint": field.TYPE_UINT64, "double": field.TYPE_DOUBLE,
+                   "bool": field.TYPE_BOOL, "string": field.TYPE_STRING, "bytes": field.TYPE_BYTES}  # fmt: skip
+        scalar = scalars.get(kind)
         if scalar is not None:
             made.type = scalar
             return
