@@ -91,7 +91,8 @@ class PageServer:
         from cluster.apiserver import discovery
 
         accept = request.headers.get("Accept", "")
-        if not discovery.wants_aggregated(accept):
+        # A client that names protobuf alone reads JSON when the answer says that it is.
+        if not discovery.wants_aggregated(accept) and "protobuf" not in accept:
             negotiate(accept, available="application/json, application/yaml")
         served = self._custom.resources
         merged = None

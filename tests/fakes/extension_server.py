@@ -70,6 +70,7 @@ class ExtensionServer:
     """JSON by path."""
     port: int = 0
     fails: bool = False
+    slow: bool = False
     asked: list[tuple[str, str, Mapping[str, str]]] = field(default_factory=list)
     """Method, path with query and headers."""
 
@@ -93,6 +94,8 @@ class ExtensionServer:
         shown = request.transport and request.transport.get_extra_info("peercert")
         if not shown:
             return web.json_response({"kind": "Status", "code": 401}, status=401)
+        if self.slow:
+            await asyncio.sleep(30)
         if self.fails:
             return web.json_response({"kind": "Status", "code": 500}, status=500)
         path = request.rel_url.path

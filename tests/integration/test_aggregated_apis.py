@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from cluster.apiserver.aggregation import remote
 from tests.fakes.extension_server import Certificates, ExtensionServer, api_service, service_objects
 from tests.integration.conftest import Api, serving
 from tests.integration.test_apiserver_page_proxies import own_address
@@ -311,6 +312,35 @@ async def test_a_server_that_has_gone_is_unavailable_and_its_last_words_are_stal
     version = await ready.version_in_discovery()
     assert version is not None
     assert (version["freshness"], version["resources"][0]["resource"]) == ("Stale", "ships")
+
+
+async def test_a_slow_server_is_not_waited_for_and_keeps_nobody_else_waiting(
+    extended: Extended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "DISCOVERY_SECONDS", 0.3)
+    monkeypatch.setattr(remote, "REQUEST_SECONDS", 0.3)
+    await extended.connect(own_address(), extended.server.port)
+    await extended.register()
+    await extended.until("Passed")
+    extended.server.slow = True
+
+    for path in (extended.server.root, f"{extended.server.root}/ships"):
+        late, local = await asyncio.gather(extended.api.call("GET", path), extended.api.call("GET", "/api/v1/nodes"))
+        assert late == (503, "error trying to reach service: context deadline exceeded\n")
+        assert local[0] == 200
+
+
+async def test_a_service_that_leads_back_to_this_host_is_not_followed(extended: Extended) -> None:
+    (path, service), _ = service_objects(extended.namespace, own_address(), extended.server.port)
+    service["spec"] = {"type": "ExternalName", "externalName": "localhost"}
+    assert (await extended.api.call("POST", path, service))[0] == 201
+    # Without --enable-aggregator-routing a name is dialled as it is.
+    extended.api.server.services._to_endpoints = False
+    await extended.register()
+
+    assert (await extended.until("FailedDiscoveryCheck"))["message"] == "address not allowed"
+    assert (await extended.api.call("GET", f"{extended.server.root}/ships"))[0] == 503
+    assert not extended.server.asked
 
 
 async def test_definitions_get_an_api_service_unless_somebody_else_has_the_name(extended: Extended) -> None:

@@ -44,6 +44,15 @@ class Backend:
             return socket
         if path == "/away":
             return web.Response(status=302, headers={"Location": "/here?y=2"})
+        if path == "/nothing":
+            return web.Response(status=204)
+        if path == "/half":
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await response.write(b"half of it")
+            assert request.transport is not None
+            request.transport.abort()
+            return response
         if path == "/page":
             return web.Response(body=PAGE, content_type="text/html")
         async for chunk in request.content.iter_any():
@@ -100,6 +109,19 @@ async def test_every_method_reaches_a_pod_with_its_path_and_query(
     path = f"{pod}:{backend.port}/proxy/a%3Fb/c%20d/?q=1&q=2%26"
 
     assert await api.call(method, path) == (200, f"{method} /a%3Fb/c%20d/?q=1&q=2%26 0")
+
+
+async def test_an_answer_without_a_body_stays_one(api: "Api", pod: str, backend: Backend) -> None:
+    async with api.session.head(f"{api.url}{pod}/proxy/x") as answer:
+        assert (answer.status, answer.headers["Content-Length"], await answer.read()) == (200, "9", b"")
+    async with api.session.get(f"{api.url}{pod}/proxy/nothing") as answer:
+        assert (answer.status, await answer.read()) == (204, b"")
+
+
+async def test_an_answer_that_breaks_off_does_not_look_like_a_whole_one(api: "Api", pod: str, backend: Backend) -> None:
+    with pytest.raises(aiohttp.ClientError):
+        async with api.session.get(f"{api.url}{pod}/proxy/half") as answer:
+            await answer.read()
 
 
 async def test_credentials_and_hops_stay_and_the_client_is_named(api: "Api", pod: str, backend: Backend) -> None:

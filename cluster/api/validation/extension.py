@@ -80,6 +80,9 @@ def validate_api_service(api_service: Object) -> Errors:
         errors.append(field_errors.invalid("metadata.name", name, detail))
     if group:
         errors += named("spec.group", group, names.dns_subdomain)
+    elif version != "v1":
+        detail = "only v1 may have an empty group and it better be legacy kube"
+        errors.append(field_errors.required("spec.group", detail))
     errors += named("spec.version", version, names.dns_1035_label)
     for key, limit in (("groupPriorityMinimum", 20_000), ("versionPriority", 1_000)):
         priority = spec.get(key) or 0
@@ -87,12 +90,23 @@ def validate_api_service(api_service: Object) -> Errors:
             detail = f"must be positive and less than {limit}"
             errors.append(field_errors.invalid(f"spec.{key}", priority, detail))
     service = spec.get("service")
-    if service is not None:
-        errors += [
-            field_errors.required(f"spec.service.{key}") for key in ("namespace", "name") if not text(service, key)
-        ]
+    if service is None:
+        return errors + _validate_local_api_service(spec)
+    errors += [field_errors.required(f"spec.service.{key}") for key in ("namespace", "name") if not text(service, key)]
     if spec.get("insecureSkipTLSVerify") and spec.get("caBundle"):
         detail = "may not be true if caBundle is present"
+        errors.append(field_errors.invalid("spec.insecureSkipTLSVerify", True, detail))
+    return errors
+
+
+def _validate_local_api_service(spec: Object) -> Errors:
+    errors: Errors = []
+    if bundle := text(spec, "caBundle"):
+        size = len(bundle) * 3 // 4 - bundle.count("=", -2)
+        detail = "local APIServices may not have a caBundle"
+        errors.append(field_errors.invalid("spec.caBundle", f"{size} bytes", detail))
+    if spec.get("insecureSkipTLSVerify"):
+        detail = "local APIServices may not have insecureSkipTLSVerify"
         errors.append(field_errors.invalid("spec.insecureSkipTLSVerify", True, detail))
     return errors
 

@@ -5,6 +5,7 @@ Who serves what: the table of group versions that other servers serve, followed 
 """
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from cluster.apiserver.aggregation.api_services import (
@@ -24,6 +25,8 @@ from cluster.store.resource_cache import Change
 
 if TYPE_CHECKING:
     from cluster.apiserver.aggregation.attendant import Attendant
+
+log = logging.getLogger(__name__)
 
 
 class Aggregator:
@@ -78,15 +81,19 @@ class Aggregator:
 
         table: dict[GroupVersion, Attendant] = {}
         for key, api_service in wanted.items():
-            backend = backend_of(api_service)
-            if backend is None:
+            try:
+                backend = backend_of(api_service)
+            except (AttributeError, TypeError, ValueError):
+                # Written past our validation, straight into the store: the others are followed all the same.
+                log.exception("APIService %s cannot be followed", api_service["metadata"]["name"])
                 continue
             known = self.remote.get(key)
-            if known is None or known.remote.backend != backend:
+            if backend is not None and (known is None or known.remote.backend != backend):
                 known = Attendant(api_service, backend, self._options, self._resolver, self._registry, self.gauges)
-            known.look_at(api_service)
-            known.remote.available = is_available(api_service)
-            table[key] = known
+            if known is not None:
+                known.look_at(api_service)
+                known.remote.available = is_available(api_service)
+                table[key] = known
         self.remote = table
         self._changed.set()
 

@@ -101,19 +101,31 @@ class Attendant:
             rounds, pause = 0, _FIRST_PAUSE
             while True:
                 self._work.clear()
-                verdict = await self._verdict()
-                self._gauges[self._gauge] = float(not verdict.passed)
-                if not await self._tell(verdict) or not verdict.passed:
-                    wait, pause, rounds = pause, min(pause * 2, _CHECK_SECONDS), 0
-                    self._current = False
+                try:
+                    good = await self._look(learn=rounds % _LEARN_EVERY == 0)
+                except Exception:
+                    # Whatever the other server says must not end this one.
+                    log.exception("APIService %s cannot be looked after", self.name)
+                    good = False
+                if good:
+                    wait, pause, rounds = _CHECK_SECONDS, _FIRST_PAUSE, rounds + 1
                 else:
-                    wait, pause = _CHECK_SECONDS, _FIRST_PAUSE
-                    if rounds % _LEARN_EVERY == 0:
-                        await self._learn()
-                    rounds += 1
+                    wait, pause, rounds = pause, min(pause * 2, _CHECK_SECONDS), 0
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._work.wait()
+
+    async def _look(self, *, learn: bool) -> bool:
+        """One round. Returns whether all is well, and told."""
+        verdict = await self._verdict()
+        self._gauges[self._gauge] = float(not verdict.passed)
+        told = await self._tell(verdict)
+        if not told or not verdict.passed:
+            self._current = False
+            return False
+        if learn:
+            await self._learn()
+        return True
 
     def _on_change(self, change: Change) -> None:
         backend, entry = self.remote.backend, change.entry
@@ -151,7 +163,7 @@ class Attendant:
         """Empty when it answers, else what is wrong."""
         path = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         try:
-            target = self.remote.target(path, checked=False)
+            target = await self.remote.target(path, checked=False)
         except _FAULTS as fault:
             return str(fault)
         url = f"https://{target.authority}{path}"
@@ -219,4 +231,4 @@ class Attendant:
             self._openapi_etag = answered.get("ETag", "")
 
     async def _get(self, path: str, accept: str, more: Mapping[str, str] | None = None) -> Answer:
-        return await self.remote.ask(path, {"Accept": accept, **(more or {})}, self.remote.target(path))
+        return await self.remote.ask(path, {"Accept": accept, **(more or {})}, await self.remote.target(path))

@@ -18,6 +18,7 @@ AGGREGATED_ACCEPT = (
     "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json"
 )
 _DEFINITION = "#/definitions/"
+_DEPTH_LIMIT = 128
 
 
 def resources_of(body: bytes, group: str, version: str) -> tuple[Object, ...] | None:
@@ -26,7 +27,8 @@ def resources_of(body: bytes, group: str, version: str) -> tuple[Object, ...] | 
     if listed.get("kind") != "APIGroupDiscoveryList":
         return None
     for item in _dicts(listed.get("items")):
-        if (item.get("metadata") or {}).get("name", "") != group:
+        metadata = item.get("metadata")
+        if (metadata.get("name", "") if isinstance(metadata, dict) else "") != group:
             continue
         for one in _dicts(item.get("versions")):
             if one.get("version") == version:
@@ -128,7 +130,19 @@ def version_2_part(body: bytes, group: str, version: str) -> bytes:
         if name not in needed and name in definitions:
             needed[name] = definitions[name]
             waiting.extend(_references(definitions[name]))
-    return orjson.dumps({"paths": paths, "definitions": needed})
+    return b"" if _is_deep([paths, needed]) else orjson.dumps({"paths": paths, "definitions": needed})
+
+
+def _is_deep(level: list[Any]) -> bool:
+    """Nested further than any honest schema: what walks such a document would run out of stack."""
+    for _ in range(_DEPTH_LIMIT):
+        below: list[Any] = []
+        for node in level:
+            below.extend(node.values() if isinstance(node, dict) else node if isinstance(node, list) else ())
+        if not below:
+            return False
+        level = below
+    return True
 
 
 def _of_kind(definitions: Mapping[str, Any], group: str, version: str) -> Iterator[str]:

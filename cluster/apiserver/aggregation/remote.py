@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from cluster.apiserver import responses
 from cluster.apiserver.aggregation.api_services import Backend
 from cluster.apiserver.options import Options
-from cluster.apiserver.proxy import headers
+from cluster.apiserver.proxy import addresses, headers
 from cluster.apiserver.proxy.forwarding import Manner, Target, forward, new_session
 from cluster.apiserver.requests import UserInfo
 from cluster.apiserver.router import Route
@@ -77,7 +77,7 @@ class Remote:
             # What is allowed was decided by this path; who stands behind us might read it as another one.
             raise BadRequest(f"the path {found.path!r} holds a name that no object can have")
         try:
-            target = self.target(request.rel_url.raw_path_qs)
+            target = await self.target(request.rel_url.raw_path_qs)
         except (ApiError, CannotRouteError):
             return _refused("service unavailable")
         except CannotConnectError as fault:
@@ -110,19 +110,20 @@ class Remote:
 
     # Connections.
 
-    def target(self, path: str, *, checked: bool = True) -> Target:
+    async def target(self, path: str, *, checked: bool = True) -> Target:
         """
-        Where a request goes now.
+        Where a request goes now; never to this host itself, whatever a Service of type ExternalName says.
 
         Args:
             checked: Whether the server's certificate has to be good. Whether it is there at all does not depend on
                 that.
 
-        Raises NotFound, ServiceUnavailable, CannotRouteError, CannotConnectError.
+        Raises NotFound, ServiceUnavailable, BadRequest, CannotRouteError, CannotConnectError.
         """
         found = self._resolver.resolve(self.backend.namespace, self.backend.service, self.backend.port)
+        host = await addresses.resolve(found.host)
         return Target(
-            "https", found.host, found.port, path, self._context(checked=checked), server_name=self.backend.server_name
+            "https", host, found.port, path, self._context(checked=checked), server_name=self.backend.server_name
         )
 
     def _context(self, *, checked: bool) -> ssl.SSLContext:

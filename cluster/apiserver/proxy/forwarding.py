@@ -109,6 +109,8 @@ async def forward(
 def new_session() -> aiohttp.ClientSession:
     """Connections for `forward`; cookies of one client must never reach another one's request."""
     return aiohttp.ClientSession(
+        # Watches hold connections: a limit would keep the next request waiting for one of them to end.
+        connector=aiohttp.TCPConnector(limit=0),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),

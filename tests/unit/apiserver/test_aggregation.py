@@ -87,6 +87,8 @@ def test_a_port_that_the_service_does_not_have_is_told() -> None:
     [
         b"", b"[]", b"no json", b"null", b'{"kind":"APIGroupDiscoveryList","items":{"a":1}}',
         b'{"kind":"APIGroupDiscoveryList","items":[1,null,{"versions":[3]}]}', b'{"paths":[],"definitions":1}',
+        b'{"kind":"APIGroupDiscoveryList","items":[{"metadata":"g","versions":[]},{"metadata":{"name":"g"}}]}',
+        b'{"paths":{"/apis/h/v1/x":{}},"definitions":{"a":3,"b":{"x-kubernetes-group-version-kind":[1]}}}',
         b'{"paths":{"apis/g/v1":[]}}', b'{"kind":"APIResourceList","resources":7}',
         b'{"paths":{"apis/g/v1":{"serverRelativeURL":"https://elsewhere/"}}}',
     ],
@@ -96,6 +98,15 @@ def test_documents_of_a_wrong_shape_add_nothing(body: bytes) -> None:
     assert not documents.resources_of_list(body, "g", "v1")
     assert documents.index_entries(body, "g", "v1") == {}
     assert documents.version_2_part(body, "g", "v1") == b""
+
+
+def test_a_document_that_is_nested_without_end_is_left_out() -> None:
+    def nested(depth: int) -> bytes:
+        definition = b'{"items":' * depth + b"{}" + b"}" * depth
+        return b'{"paths":{"/apis/g/v1/x":{"$ref":"#/definitions/D"}},"definitions":{"D":%s}}' % definition
+
+    assert documents.version_2_part(nested(20), "g", "v1")
+    assert documents.version_2_part(nested(500), "g", "v1") == b""
 
 
 def test_definitions_of_one_name_and_two_meanings_are_told_apart() -> None:
