@@ -27,7 +27,8 @@ from cluster.apiserver.aggregation.registration import Registration
 from cluster.apiserver.custom_resources.serving import CustomResources
 from cluster.apiserver.custom_resources.watching import ConvertingStream
 from cluster.apiserver.file_changes import FileChanges
-from cluster.apiserver.flow_schemas import FlowSchemaConditions
+from cluster.apiserver.flow_control.conditions import FlowSchemaConditions
+from cluster.apiserver.flow_control.controller import FlowControl
 from cluster.apiserver.front_door.connection import HEAD_LIMIT, Listener
 from cluster.apiserver.front_door.plain_reads import PlainReads
 from cluster.apiserver.in_flight import InFlight
@@ -123,11 +124,16 @@ class Apiserver:
                 options.service_cluster_ip_range.split(",")[0],
                 options.service_node_port_range,
             )
+        seats = options.max_requests_inflight + options.max_mutating_requests_inflight
+        flow_control = FlowControl(self.registry, seats) if options.enable_priority_and_fairness else None
         self.in_flight = InFlight(
             RequestMetrics(self.aggregator.gauges),
             options.max_requests_inflight,
             options.max_mutating_requests_inflight,
+            flow_control,
         )
+        if flow_control is not None:
+            self.in_flight.metrics.lines.append(flow_control.render)
         self.booted = asyncio.Event()
         self._etcd_files_changed = asyncio.Event()
         self.stopping = False
@@ -245,6 +251,7 @@ class Apiserver:
                     tasks.create_task(self._repair_services(), name="service-repair"),
                     tasks.create_task(self._tell_flow_schemas(), name="flow-schemas"),
                     tasks.create_task(self._tell_policy_types(), name="policy-types"),
+                    tasks.create_task(self._lend_seats(), name="flow-control"),
                     tasks.create_task(self.custom.run(), name="custom-resources"),
                     tasks.create_task(self._register_services(), name="api-service-registration"),
                     tasks.create_task(self.aggregator.run(), name="aggregator"),
@@ -338,6 +345,10 @@ class Apiserver:
     async def _tell_policy_types(self) -> None:
         await self.booted.wait()
         await PolicyTypes(self.registry, self.writer).run()
+
+    async def _lend_seats(self) -> None:
+        if self.in_flight.flow_control is not None:
+            await self.in_flight.flow_control.run()
 
     async def _repair_services(self) -> None:
         await self.booted.wait()

@@ -5,14 +5,48 @@ Where every request begins and ends, whichever door it came through: its place a
 import asyncio
 from collections.abc import Callable
 
+from cluster.apiserver.flow_control.controller import Flow, FlowControl
+from cluster.apiserver.flow_control.level import Seat
 from cluster.apiserver.metrics import RequestMetrics
+from cluster.apiserver.requests import Attributes
 from cluster.apiserver.router import Route
 from cluster.machinery.status_errors import TooManyRequests
 
+_READS = frozenset({"get", "list", "watch"})
+
+
+class Place:
+    """One running request. `leave` once it no longer runs; its answer may still be on the way."""
+
+    __slots__ = ("_in_flight", "_read", "_seat", "flow")
+
+    def __init__(self, in_flight: "InFlight", seat: Seat | None, flow: Flow | None, *, read: bool) -> None:
+        self._in_flight: InFlight | None = in_flight
+        self._seat = seat
+        self._read = read
+        self.flow = flow
+        """How it was classified; None without priority and fairness."""
+
+    def leave(self) -> None:
+        in_flight, self._in_flight = self._in_flight, None
+        if in_flight is not None:
+            if self._seat is not None:
+                self._seat.leave()
+            in_flight.left(read=self._read)
+
 
 class InFlight:
-    def __init__(self, metrics: RequestMetrics, max_reads: int, max_writes: int) -> None:
+    """
+    Ordinary requests; watches and streams do not count.
+
+    With `flow_control`, priority levels share the sum of both limits; without it, reads and writes have one each.
+    """
+
+    def __init__(
+        self, metrics: RequestMetrics, max_reads: int, max_writes: int, flow_control: FlowControl | None = None
+    ) -> None:
         self.metrics = metrics
+        self.flow_control = flow_control
         self._limits = {True: max_reads, False: max_writes}
         self._running = {True: 0, False: 0}
         self._idle = asyncio.Event()
@@ -20,19 +54,34 @@ class InFlight:
         self.draining = False
         """The server stops: answers tell clients not to come back on this connection."""
 
-    def has_room(self, *, read: bool) -> bool:
-        return self._running[read] < self._limits[read]
+    def try_enter_read(self, flow: Flow | None, width: int) -> Place | None:
+        """A place for a read, if there is one at once."""
+        if flow is not None:
+            seat = flow.level.try_enter(width)
+            return None if seat is None else self._enter(seat, flow, read=True)
+        return self._enter(None, None, read=True) if self._running[True] < self._limits[True] else None
 
-    def enter(self, *, read: bool) -> None:
-        """An ordinary request begins (watches and streams do not count). Raises TooManyRequests."""
+    async def enter(self, asked: Attributes, seconds: float) -> Place:
+        """
+        A place for any request, which has `seconds` in all. Raises TooManyRequests, perhaps after waiting.
+        """
+        read = asked.verb in _READS
+        if self.flow_control is not None:
+            flow = self.flow_control.classify(asked)
+            seat = await self.flow_control.enter(flow, self.flow_control.width(asked), seconds)
+            return self._enter(seat, flow, read=read)
         if self._running[read] >= self._limits[read]:
-            raise TooManyRequests("too many requests, please try again later", retry_after=1)
+            raise TooManyRequests("Too many requests, please try again later.", retry_after=1)
+        return self._enter(None, None, read=read)
+
+    def _enter(self, seat: Seat | None, flow: Flow | None, *, read: bool) -> Place:
         self._running[read] += 1
         if self.draining:
             self._idle.clear()
+        return Place(self, seat, flow, read=read)
 
-    def leave(self, *, read: bool) -> None:
-        """It no longer runs; its answer may still be on the way."""
+    def left(self, *, read: bool) -> None:
+        """Called by places."""
         self._running[read] -= 1
         if self.draining and not any(self._running.values()):
             self._idle.set()

@@ -39,6 +39,8 @@ class RequestMetrics:
         """Lines about what is counted elsewhere."""
         self.figures: Callable[[], Mapping[str, float]] | None = None
         """More counters, asked when they are shown."""
+        self.lines: list[Callable[[], list[str]]] = []
+        """More text, in the same form, asked when it is shown."""
 
     def count(self, found: Route, status: int, seconds: float) -> None:
         labels = (found.verb.upper(), found.group, found.version, found.resource, found.subresource)
@@ -96,6 +98,8 @@ class RequestMetrics:
             lines += [f"{name} {value}"] if bare == told else [f"# TYPE {bare} gauge", f"{name} {value}"]
             told = bare
         lines += ["# TYPE process_cpu_seconds_total counter", f"process_cpu_seconds_total {times.user + times.system}"]
+        for more in self.lines:
+            lines += more()
         return "\n".join(lines) + "\n"
 
 

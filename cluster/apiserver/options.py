@@ -69,6 +69,7 @@ class Options:
     """Services that the apiserver calls are dialled at a ready endpoint instead of their cluster IP."""
     enable_admission_plugins: tuple[str, ...]
     disable_admission_plugins: tuple[str, ...]
+    enable_priority_and_fairness: bool
     max_requests_inflight: int
     max_mutating_requests_inflight: int
     request_timeout: float
@@ -146,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         add(f"--{name}", action="append", default=[])
     for name, flag in {
         "anonymous-auth": None, "enable-bootstrap-token-auth": False, "service-account-extend-token-expiration": True,
+        "enable-priority-and-fairness": True,
         "enable-aggregator-routing": False,
         "encryption-provider-config-automatic-reload": False,
     }.items():  # fmt: skip

@@ -29,8 +29,8 @@ from cluster.machinery.status_errors import ApiError, BadRequest
 log = logging.getLogger(__name__)
 
 _LONG_RUNNING = frozenset({"log", "exec", "attach", "portforward", "proxy"})
-_SESSIONS = frozenset({"exec", "attach", "portforward"})
 _READS = frozenset({"get", "list", "watch"})
+_SESSIONS = frozenset({"exec", "attach", "portforward"})
 
 
 class Authenticate(Protocol):
@@ -104,6 +104,19 @@ class ApiServer:
             self._audit.decided(request, decision)
         if not decision.allowed:
             raise refusal(attributes, decision.reason)
+        if found.verb == "watch" or found.subresource in _LONG_RUNNING:
+            return await self._run(request, attributes, found)
+        place = await self._in_flight.enter(attributes, seconds_allowed(found, self._request_timeout))
+        try:
+            response = await self._run(request, attributes, found)
+        finally:
+            place.leave()
+        if place.flow is not None and not response.prepared:
+            response.headers.update(place.flow.headers)
+        return response
+
+    async def _run(self, request: web.BaseRequest, attributes: Attributes, found: Route) -> web.StreamResponse:
+        user = attributes.user
         if self._aggregator.remote:
             other = self._aggregator.find(found)
             if other is not None:
@@ -113,24 +126,17 @@ class ApiServer:
             return await self._pages.serve(request, found, user)
         if not segments_are_safe(found):
             raise BadRequest(f"the path {found.path!r} holds a name that no object can have")
-        read = found.verb in _READS
         long_running = found.verb == "watch" or found.subresource in _LONG_RUNNING
-        if not read and not long_running and (request.content_length or 0) > BODY_LIMIT:
+        if attributes.verb not in _READS and not long_running and (request.content_length or 0) > BODY_LIMIT:
             raise too_large()  # before a byte of it is awaited
         _let_go_on(request)
-        if long_running:
-            if found.subresource in _SESSIONS and found.verb == "get":
-                # A WebSocket begins with a GET, but who may only read Pods shall not run programs in them.
-                session = replace(attributes, verb="create")
-                decision = await self._authorizer.authorize(session)
-                if not decision.allowed:
-                    raise refusal(session, decision.reason)
-            return await self._resource(request, found, user)
-        self._in_flight.enter(read=read)
-        try:
-            return await self._resource(request, found, user)
-        finally:
-            self._in_flight.leave(read=read)
+        if found.subresource in _SESSIONS and found.verb == "get":
+            # A WebSocket begins with a GET, but who may only read Pods shall not run programs in them.
+            session = replace(attributes, verb="create")
+            decision = await self._authorizer.authorize(session)
+            if not decision.allowed:
+                raise refusal(session, decision.reason)
+        return await self._resource(request, found, user)
 
     async def _user(self, request: web.BaseRequest) -> UserInfo:
         user = await self._authenticate(request)

@@ -9,12 +9,12 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from cluster.apiserver.flow_control import limits, schemas
+from cluster.apiserver.flow_control.conditions import FLOW_SCHEMAS, PRIORITY_LEVELS
 from cluster.apiserver.flow_control.level import Level, Rejected, Seat
 from cluster.apiserver.flow_control.schemas import FlowSchema
-from cluster.apiserver.flow_schemas import FLOW_SCHEMAS, PRIORITY_LEVELS
+from cluster.apiserver.registry.kinds import Kind
 from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.requests import Attributes
 from cluster.machinery.status_errors import TooManyRequests
@@ -27,21 +27,26 @@ _WAIT_SHARE = 0.25
 """Of a request's time, how much it may spend waiting for its seat."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+def list_width(kind: Kind, namespace: str) -> int:
+    """Seats of a list: by the number of objects that it goes through."""
+    return min(max(kind.cache.count(namespace) // OBJECTS_PER_SEAT, 1), MOST_SEATS)
+
+
 class Flow:
     """Where a kind of request queues. Valid as long as `FlowControl.generation` is what it was."""
 
-    level: Level
-    hash: int
-    schema_uid: str
+    __slots__ = ("hash", "headers", "level", "lines")
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """What the answer tells about it."""
-        return {
-            "X-Kubernetes-PF-FlowSchema-UID": self.schema_uid,
-            "X-Kubernetes-PF-PriorityLevel-UID": self.level.settings.uid,
+    def __init__(self, level: Level, number: int, schema_uid: str) -> None:
+        self.level = level
+        self.hash = number
+        self.headers = {
+            "X-Kubernetes-PF-FlowSchema-UID": schema_uid,
+            "X-Kubernetes-PF-PriorityLevel-UID": level.settings.uid,
         }
+        """What the answer tells about it."""
+        self.lines = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items()).encode()
+        """The same as they go over the wire."""
 
 
 class FlowControl:
@@ -96,9 +101,7 @@ class FlowControl:
         if asked.verb != "list":
             return 1
         kind = self._registry.find(asked.group, asked.version, asked.resource)
-        if kind is None or asked.name:
-            return 1
-        return min(max(kind.cache.count(asked.namespace) // OBJECTS_PER_SEAT, 1), MOST_SEATS)
+        return 1 if kind is None or asked.name else list_width(kind, asked.namespace)
 
     # Seats.
 

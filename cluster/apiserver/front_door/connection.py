@@ -46,14 +46,15 @@ class ResponseHead:
         self._second = 0
         self._tail = b""
 
-    def of(self, length: int) -> bytes:
+    def of(self, length: int, more: bytes) -> bytes:
+        """`more` are whole header lines."""
         now = int(time.time())
         if now != self._second:
             self._second = now
             self._tail = f"\r\nDate: {rfc822_formatted_time()}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n".encode()
         return (
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-cache, private\r\n"
-            b"Content-Length: %d%b" % (length, self._tail)
+            b"%bContent-Length: %d%b" % (more, length, self._tail)
         )
 
 
@@ -170,7 +171,8 @@ class Connection(RequestHandler):
             return
         read.close()
         length = sum(map(len, parts))
-        head = _head.of(length)
+        flow = read.place.flow
+        head = _head.of(length, b"" if flow is None else flow.lines)
         read.reading.ended(time.perf_counter() - read.began)
         if length <= PORTION:
             transport.write(b"".join((head, *parts)))

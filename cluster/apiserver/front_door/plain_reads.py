@@ -15,8 +15,9 @@ from cluster.apiserver import list_options, selection, views
 from cluster.apiserver.authentication import Authenticator
 from cluster.apiserver.authorization import UnionAuthorizer
 from cluster.apiserver.deadlines import seconds_allowed
+from cluster.apiserver.flow_control.controller import Flow, list_width
 from cluster.apiserver.front_door.heads import KnownHeaders
-from cluster.apiserver.in_flight import InFlight
+from cluster.apiserver.in_flight import InFlight, Place
 from cluster.apiserver.list_options import ListOptions
 from cluster.apiserver.lists import Lister, for_memory
 from cluster.apiserver.negotiation import OBJECT, PARTIAL, View
@@ -52,6 +53,10 @@ class Reading:
     matches: Matches = selection.everything
     allowed: dict[int, UserInfo] = field(default_factory=dict)
     """Whom the roles allow it, by identity."""
+    flows: dict[int, Flow] = field(default_factory=dict)
+    """Where their requests queue, by the same."""
+    flows_of: int = -1
+    """The generation of flow control that these are of."""
 
 
 @dataclass(slots=True)
@@ -63,8 +68,8 @@ class Read:
     name: str
     view: View
     began: float
+    place: Place
     _reads: "PlainReads"
-    _running: bool = True
 
     def answer(self) -> tuple[bytes, ...] | None:
         """The body in pieces, from memory as it is now; None leaves it to the handler."""
@@ -72,9 +77,7 @@ class Read:
 
     def close(self) -> None:
         """It runs no longer; its answer may still be on the way."""
-        if self._running:
-            self._running = False
-            self._reads.in_flight.leave(read=True)
+        self.place.leave()
 
 
 class PlainReads:
@@ -137,10 +140,11 @@ class PlainReads:
             return None
         if self._elsewhere(reading.route) or not self._is_allowed(reading, user):
             return None
-        if self.in_flight.draining or not self.in_flight.has_room(read=True):
+        if self.in_flight.draining:
             return None
-        self.in_flight.enter(read=True)
-        return Read(reading, user, name, head.view, now, self)
+        width = list_width(kind, reading.route.namespace) if reading.options is not None else 1
+        place = self.in_flight.try_enter_read(self._flow(reading, user), width)
+        return None if place is None else Read(reading, user, name, head.view, now, place, self)
 
     def answer(self, read: Read) -> tuple[bytes, ...] | None:
         reading = read.reading
@@ -163,22 +167,26 @@ class PlainReads:
             reading.allowed.clear()
         if reading.allowed.get(id(user)) is user:
             return True
-        asked = reading.route
-        attributes = Attributes(
-            user=user,
-            verb=asked.verb,
-            group=asked.group,
-            version=asked.version,
-            resource=asked.resource,
-            namespace=asked.namespace,
-            path=asked.path,
-        )
-        if not self._authorizer.allows_every_name(attributes):
+        if not self._authorizer.allows_every_name(_attributes(reading.route, user)):
             return False
         if len(reading.allowed) >= KNOWN_TARGETS:
             reading.allowed.clear()
         reading.allowed[id(user)] = user
         return True
+
+    def _flow(self, reading: Reading, user: UserInfo) -> Flow | None:
+        """None without priority and fairness."""
+        control = self.in_flight.flow_control
+        if control is None:
+            return None
+        if reading.flows_of != control.generation or len(reading.flows) > KNOWN_TARGETS:
+            reading.flows.clear()
+            reading.flows_of = control.generation
+        found = reading.flows.get(id(user))
+        if found is None:
+            # Users are kept alive by `allowed`, which has just let this one pass.
+            found = reading.flows[id(user)] = control.classify(_attributes(reading.route, user))
+        return found
 
     def _forget(self) -> None:
         self._exact.clear()
@@ -239,3 +247,15 @@ class PlainReads:
         seconds_allowed(found, 1.0)  # raises for a time that the handler refuses
         kind = self._registry.find(found.group, found.version, found.resource)
         return kind if kind is not None and verb in kind.resource.verbs else None
+
+
+def _attributes(asked: Route, user: UserInfo) -> Attributes:
+    return Attributes(
+        user=user,
+        verb=asked.verb,
+        group=asked.group,
+        version=asked.version,
+        resource=asked.resource,
+        namespace=asked.namespace,
+        path=asked.path,
+    )

@@ -1,6 +1,6 @@
 from typing import Any
 
-from cluster.apiserver.flow_schemas import missing_condition
+from cluster.apiserver.flow_control.conditions import missing_condition
 
 
 def schema(*conditions: dict[str, Any]) -> dict[str, Any]:
