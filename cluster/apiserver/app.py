@@ -21,11 +21,10 @@ from cluster.apiserver.admission.chain import build_admission
 from cluster.apiserver.admission.plugin import Plugin, Surroundings
 from cluster.apiserver.admission.policies.plugins import MutatingAdmissionPolicy, ValidatingAdmissionPolicy
 from cluster.apiserver.admission.policies.served_kinds import ServedKinds
-from cluster.apiserver.admission.webhooks import webhook_plugins
+from cluster.apiserver.admission.webhooks import Webhooks
 from cluster.apiserver.aggregation.aggregator import Aggregator
 from cluster.apiserver.aggregation.registration import Registration
 from cluster.apiserver.custom_resources.serving import CustomResources
-from cluster.apiserver.custom_resources.watching import ConvertingStream
 from cluster.apiserver.file_changes import FileChanges
 from cluster.apiserver.flow_control.conditions import FlowSchemaConditions
 from cluster.apiserver.flow_control.controller import FlowControl
@@ -48,9 +47,7 @@ from cluster.apiserver.server import ApiServer
 from cluster.apiserver.service_resolver import ServiceResolver
 from cluster.apiserver.subresources import Subresources
 from cluster.apiserver.verbs import Verbs
-from cluster.apiserver.watch import Watcher
-from cluster.apiserver.webhooks.client import WebhookClient
-from cluster.apiserver.webhooks.metrics import WebhookMetrics
+from cluster.apiserver.watch import Watcher, WatchStream
 from cluster.machinery.decode import BODY_LIMIT
 from cluster.machinery.status_errors import ApiError
 from cluster.store import compaction
@@ -61,6 +58,7 @@ from cluster.store.watch_cache import WatchCache
 
 if TYPE_CHECKING:
     from cluster.apiserver.audit.recorder import Recorder
+    from cluster.apiserver.webhooks.client import WebhookClient
 
 log = logging.getLogger(__name__)
 
@@ -95,17 +93,18 @@ class Apiserver:
         self.registry = Registry(self.store, self.cache, self.writer, event_ttl=int(options.event_ttl))
         self.registry.add_built_in()
         self.services = ServiceResolver(self.registry, to_endpoints=options.enable_aggregator_routing)
-        self.webhooks = WebhookClient(self.services)
-        self.webhook_counts = WebhookMetrics()
-        self.custom = CustomResources(self.registry, self.cache, self.writer, self.webhooks)
+        self.webhooks: WebhookClient | None = None
+        self.custom = CustomResources(self.registry, self.cache, self.writer, self._webhook_client)
         self.aggregator = Aggregator(self.registry, options, self.services)
         self.registration = Registration(self.registry)
         self.lister = Lister(self.cache, self.store)
         self.watcher = Watcher(self.cache, self.lister)
-        self.watcher.converting = ConvertingStream
+        self.watcher.converting = _converting_stream
         self.verbs = Verbs(self.writer, self.lister, self.watcher)
         self.security = security.build(options, self.registry)
         self.audit = _recorder(options)
+        self.around = Surroundings(self.registry, self.registry, self.security.authorizer)
+        self.hooks = Webhooks(self.around, self._webhook_client, self.registry)
         self.writer.admission = build_admission(
             options.enable_admission_plugins,
             options.disable_admission_plugins,
@@ -143,10 +142,18 @@ class Apiserver:
 
     def _late_plugins(self) -> list[Plugin]:
         """Policies and webhooks; the chain puts them into their order."""
-        around = Surroundings(self.registry, self.registry, self.security.authorizer)
+        around = self.around
         kinds = ServedKinds(self.registry)
         policies = MutatingAdmissionPolicy(around, kinds), ValidatingAdmissionPolicy(around, kinds)
-        return [*policies, *webhook_plugins(around, self.webhooks, self.registry, self.webhook_counts)]
+        return [*policies, *self.hooks.plugins]
+
+    def _webhook_client(self) -> "WebhookClient":
+        """The one client of all webhooks, made for the first of them."""
+        if self.webhooks is None:
+            from cluster.apiserver.webhooks.client import WebhookClient
+
+            self.webhooks = WebhookClient(self.services)
+        return self.webhooks
 
     @property
     def advertised(self) -> str:
@@ -154,7 +161,7 @@ class Apiserver:
 
     def _handler(self) -> ApiServer:
         metrics = self.in_flight.metrics
-        metrics.others.append(self.webhook_counts.lines)
+        metrics.others.append(self.hooks.lines)
         if self.audit is not None:
             metrics.figures = self.audit.figures
         kubelets = KubeletProxy(self.options, self.registry)
@@ -279,7 +286,8 @@ class Apiserver:
                     for task in background:
                         task.cancel()
         finally:
-            await self.webhooks.close()
+            if self.webhooks is not None:
+                await self.webhooks.close()
             await self.security.close()
             if self.audit is not None:
                 await self.audit.close()
@@ -402,6 +410,12 @@ def _recorder(options: Options) -> "Recorder | None":
     from cluster.apiserver.audit import recorder  # who does not audit shall not wait for it
 
     return recorder.build(options.audit)
+
+
+def _converting_stream(*given: Any) -> WatchStream:
+    from cluster.apiserver.custom_resources.watching import ConvertingStream  # few definitions convert by webhook
+
+    return ConvertingStream(*given)
 
 
 def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:

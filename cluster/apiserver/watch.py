@@ -149,7 +149,7 @@ class Watcher:
         self._cache = cache
         self._lister = lister
         self._streams: set[WatchStream] = set()
-        self.converting: type[WatchStream] = WatchStream
+        self.converting: Callable[..., WatchStream] = WatchStream
         """What serves kinds that say `converts`."""
         self._ending = False
 
@@ -186,7 +186,7 @@ class Watcher:
         if transport is None or writer is None:
             raise ConnectionResetError("the client went away before its watch began")
         writer.send_headers()
-        form = self.converting if kind.converts else WatchStream
+        form: Callable[..., WatchStream] = self.converting if kind.converts else WatchStream
         stream = form(kind, namespace, matches, view, include, transport)
         stops: list[Callable[[], None]] = []
         self._streams.add(stream)

@@ -405,7 +405,9 @@ async def test_what_only_the_server_sets_is_not_a_webhooks_to_change(
 @pytest.mark.parametrize(
     ("handler", "why"),
     [
-        (lambda asked: {"uid": "other"}, "failed calling webhook"),
+        (lambda asked: {"uid": "other"}, 'received invalid webhook response: expected response.uid="'),
+        (lambda asked: web.Response(text="x" * (4 << 20)), "the answer is larger than 3145728 bytes"),
+        (lambda asked: web.Response(text="secret page"), "json parse error: the answer is no JSON object"),
         (lambda asked: {"allowed": True, "patch": "W10="}, "webhook returned response.patch but not"),
         (lambda asked: patch({"op": "remove", "path": "/spec/none"}), "does not apply"),
         (lambda asked: patch({"op": "add", "path": "/data", "value": "text"}), "does not apply"),

@@ -19,7 +19,7 @@ _SECONDS = 30.0
 _BATCH_OBJECTS = 100
 _BATCH_BYTES = 2 << 20
 """Of stored objects in one call: an answer of about that size stays below the client's limit."""
-_REMEMBERED = 20_000
+_REMEMBERED_BYTES = 16 << 20
 _REMEMBER_SECONDS = 60.0
 """A webhook that was repaired or upgraded is believed after this time, also for objects that have not changed."""
 
@@ -36,7 +36,12 @@ class Converter:
         self._version = next((v for v in wanted if v in conversion_review.SUPPORTED), "")
         self._known: dict[tuple[str, int, str], tuple[float, Entry]] = {}
         """By uid, revision and version, the oldest first: when it was converted, and what came out."""
+        self._known_bytes = 0
+        self._sweep: asyncio.TimerHandle | None = None
         self._turn = asyncio.Lock()
+        self._failures = 0
+        self._why = ""
+        """What the last failure in turn was."""
 
     async def objects(self, objects: Sequence[Object], api_version: str) -> list[Object]:
         """All of them in `api_version`, in one call. Raises ApiError with code 500."""
@@ -66,8 +71,16 @@ class Converter:
 
     async def entries_in_turn(self, entries: Sequence[Entry], api_version: str) -> list[Entry]:
         """The same for watches: all of them want an event at the same moment, and the first one asks for all."""
+        failures = self._failures
         async with self._turn:
-            return await self.entries(entries, api_version)
+            if self._failures != failures:
+                raise _failed(self._why)  # it failed while we waited: not each of us shall wait for its timeout
+            try:
+                return await self.entries(entries, api_version)
+            except ApiError as fault:
+                self._failures += 1
+                self._why = fault.message
+                raise
 
     def _remembered(self, entry: Entry, api_version: str) -> Entry | None:
         if entry.api_version == api_version:
@@ -76,13 +89,30 @@ class Converter:
         return found if time.monotonic() - since < _REMEMBER_SECONDS else None
 
     def _remember(self, entry: Entry, made: Entry) -> Entry:
-        if entry.revision:  # what was never stored comes from a dry run, and there may be several
-            now = time.monotonic()
-            self._known.pop((entry.uid, entry.revision, made.api_version), None)
-            self._known[entry.uid, entry.revision, made.api_version] = now, made
-            while len(self._known) > _REMEMBERED or now - next(iter(self._known.values()))[0] > _REMEMBER_SECONDS:
-                del self._known[next(iter(self._known))]
+        if not entry.revision:
+            return made  # it was never stored but comes from a dry run, and there may be several
+        key = entry.uid, entry.revision, made.api_version
+        self._drop(key)
+        self._known[key] = time.monotonic(), made
+        self._known_bytes += len(made.item)
+        while self._known_bytes > _REMEMBERED_BYTES:
+            self._drop(next(iter(self._known)))
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(_REMEMBER_SECONDS, self._forget)
         return made
+
+    def _drop(self, key: tuple[str, int, str]) -> None:
+        _, found = self._known.pop(key, (0.0, None))
+        self._known_bytes -= len(found.item) if found is not None else 0
+
+    def _forget(self) -> None:
+        """What is too old takes no memory either, also when nobody asks any more."""
+        self._sweep = None
+        past = time.monotonic() - _REMEMBER_SECONDS
+        for key in [key for key, (since, _) in self._known.items() if since <= past]:
+            self._drop(key)
+        if self._known:
+            self._sweep = asyncio.get_running_loop().call_later(_REMEMBER_SECONDS, self._forget)
 
 
 def _plain(entry: Entry) -> Object:

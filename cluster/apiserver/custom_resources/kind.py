@@ -4,22 +4,25 @@ Instances as they are read: in the version that is asked for, without what the s
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import orjson
 
 from cluster.api.custom_resource import CustomResource
-from cluster.apiserver.custom_resources.conversion import Converter
 from cluster.apiserver.registry.kinds import Kind
 from cluster.machinery import typed
 from cluster.machinery.objects import Object, copy_object
 from cluster.store.encoding import Entry
+
+if TYPE_CHECKING:
+    from cluster.apiserver.custom_resources.conversion import Converter
 
 _REMEMBERED = 50_000
 
 
 @dataclass(slots=True)
 class CustomKind(Kind):
-    converter: Converter | None = None
+    converter: "Converter | None" = None
     """Versions differ in more than their name, and a webhook converts between them."""
     _as_stored: dict[str, int] = field(default_factory=dict)
     """Revisions, by uid, of objects whose stored bytes are the answer: they need not be decoded again."""

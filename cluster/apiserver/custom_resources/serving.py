@@ -7,7 +7,7 @@ deleted ones. Two that do the same at once lose nothing: one's write fails and t
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,13 +18,11 @@ from cluster.api.custom_resource import CustomResource
 from cluster.api.resources import Resource
 from cluster.api.schema import schemas
 from cluster.apiserver.custom_resources import names
-from cluster.apiserver.custom_resources.conversion import Converter
 from cluster.apiserver.custom_resources.definitions import FINALIZER, is_true, parts_of, served, storage_version
 from cluster.apiserver.custom_resources.kind import CustomKind
 from cluster.apiserver.custom_resources.strategy import InstanceStrategy
 from cluster.apiserver.registry.generic import Writer
 from cluster.apiserver.registry.registry import Registry, own_context
-from cluster.apiserver.webhooks.client import WebhookClient
 from cluster.machinery.objects import Object, copy_object
 from cluster.machinery.status_errors import ApiError, Conflict, NotFound
 from cluster.machinery.timestamps import format_time
@@ -34,7 +32,9 @@ from cluster.store.resource_cache import Change
 from cluster.store.watch_cache import WatchCache
 
 if TYPE_CHECKING:
+    from cluster.apiserver.custom_resources.conversion import Converter
     from cluster.apiserver.openapi import OpenApi
+    from cluster.apiserver.webhooks.client import WebhookClient
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,9 @@ _LINGERING_SECONDS = 2.0
 class CustomResources:
     """`run` in a task. `resources` and `openapi` are what is served at the moment."""
 
-    def __init__(self, registry: Registry, cache: WatchCache, writer: Writer, webhooks: WebhookClient) -> None:
+    def __init__(
+        self, registry: Registry, cache: WatchCache, writer: Writer, webhooks: "Callable[[], WebhookClient]"
+    ) -> None:
         self._registry = registry
         self._cache = cache
         self._writer = writer
@@ -149,9 +151,13 @@ class CustomResources:
             self._registry.put(kind)
         self._serving[name] = (state, found)
 
-    def _converter(self, spec: Object) -> Converter | None:
+    def _converter(self, spec: Object) -> "Converter | None":
         conversion = spec.get("conversion") or {}
-        return Converter(self._webhooks, conversion) if conversion.get("strategy") == "Webhook" else None
+        if conversion.get("strategy") != "Webhook":
+            return None
+        from cluster.apiserver.custom_resources.conversion import Converter  # few definitions have one
+
+        return Converter(self._webhooks(), conversion)
 
     def _withdraw(self, name: str) -> None:
         _, found = self._serving.pop(name, (b"", []))

@@ -14,7 +14,7 @@ from typing import Any
 from cluster.apiserver.custom_resources.kind import CustomKind
 from cluster.apiserver.selection import everything
 from cluster.apiserver.watch import WatchStream
-from cluster.machinery.status_errors import ApiError, InternalError
+from cluster.machinery.status_errors import ApiError, Gone, InternalError
 from cluster.store.encoding import Entry
 from cluster.store.resource_cache import DELETED, Change
 
@@ -39,7 +39,7 @@ class ConvertingStream(WatchStream):
             return
         self._waiting.append(change)
         if len(self._waiting) > _WAITING_LIMIT:
-            self.end()
+            self._fail(Gone(f"too old resource version: {self.from_revision} ({change.revision})"))
         elif self._work is None or self._work.done():
             self._work = asyncio.create_task(self._convert(), name="converted-watch")
 

@@ -88,7 +88,7 @@ class WebhookClient:
             raise CallError(f'Post "{shown}": context deadline exceeded') from None
         except (ApiError, CannotRouteError) as fault:
             raise CallError(f'Post "{shown}": {fault}') from None
-        except (aiohttp.ClientError, OSError, SSLError) as fault:
+        except (aiohttp.ClientError, OSError, SSLError, UnicodeError) as fault:
             raise CallError(f'Post "{shown}": {faults.connection(fault)}') from None
         if status != 200:
             raise CallError(faults.rejection(status), status)
@@ -103,7 +103,7 @@ class WebhookClient:
     async def _exchange(self, address: Address, shown: str, body: bytes) -> tuple[int, bytes]:
         try:
             return await self._once(address, shown, body)
-        except aiohttp.ServerDisconnectedError:
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError):
             # A kept connection that the webhook closed just now; reviews may be asked twice.
             return await self._once(address, shown, body)
 

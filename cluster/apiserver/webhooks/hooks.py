@@ -2,6 +2,7 @@
 Webhook configurations as the admission chain uses them: read from the cache, compiled once, in the order of calling.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from cluster.machinery.objects import Object
 
 if TYPE_CHECKING:
     from cluster.apiserver.admission.match_conditions import MatchConditions
+
+log = logging.getLogger(__name__)
 
 _REVIEWS = ("v1", "v1beta1")
 _DEFAULT_SECONDS = 10
@@ -62,6 +65,14 @@ class Hook:
         )
 
 
+def _hooks_of(configuration: Object) -> tuple[Hook, ...]:
+    name = configuration["metadata"]["name"]
+    return tuple(
+        Hook.of(webhook, f"{name}/{webhook['name']}/{index}")
+        for index, webhook in enumerate(configuration.get("webhooks") or ())
+    )
+
+
 def _conditions(entries: Sequence[Object], policy: str) -> "MatchConditions | None":
     if not entries:
         return None
@@ -94,9 +105,10 @@ class ConfiguredHooks:
         for configuration in sorted(self._reader.list(self._resource), key=lambda one: str(one["metadata"]["name"])):
             metadata = configuration["metadata"]
             key = metadata["name"], metadata.get("resourceVersion") or ""
-            compiled[key] = self._compiled.get(key) or tuple(
-                Hook.of(webhook, f"{metadata['name']}/{webhook['name']}/{index}")
-                for index, webhook in enumerate(configuration.get("webhooks") or ())
-            )
+            try:
+                compiled[key] = self._compiled.get(key) or _hooks_of(configuration)
+            except (KeyError, TypeError, ValueError):
+                # Written past our validation, straight into the store: it must not end every write of the cluster.
+                log.exception("%s %s cannot be understood and is left out", self._resource.kind, metadata["name"])
         self._compiled = compiled
         self._hooks = tuple(hook for hooks in compiled.values() for hook in hooks)
