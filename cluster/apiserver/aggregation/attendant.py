@@ -35,7 +35,7 @@ from cluster.apiserver.router import Route
 from cluster.apiserver.service_resolver import CannotRouteError, ServiceResolver
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError, Conflict, NotFound
-from cluster.store.etcd_client import EtcdError
+from cluster.store.backend import StoreError
 from cluster.store.resource_cache import Change
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ class Attendant:
             await self._registry.update(API_SERVICES, changed, "status")
         except (Conflict, NotFound):
             return False  # another apiserver said the same, or the object is about to change: look again
-        except (ApiError, EtcdError, TimeoutError) as fault:
+        except (ApiError, StoreError, TimeoutError) as fault:
             log.warning("cannot tell that APIService %s is %s: %s", self.name, verdict.reason, fault)
             return False
         if not verdict.passed:

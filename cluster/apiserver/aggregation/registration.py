@@ -22,7 +22,7 @@ from cluster.apiserver.aggregation.api_services import (
 from cluster.apiserver.bootstrap import api_services
 from cluster.apiserver.registry.registry import Registry
 from cluster.machinery.status_errors import AlreadyExists, ApiError, Conflict, NotFound
-from cluster.store.etcd_client import EtcdError
+from cluster.store.backend import StoreError
 from cluster.store.resource_cache import Change
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Registration:
             await writing
         except (AlreadyExists, Conflict, NotFound):
             return True  # another apiserver was faster; its change brings the next look
-        except (ApiError, EtcdError, TimeoutError) as fault:
+        except (ApiError, StoreError, TimeoutError) as fault:
             log.warning("APIService %s: %s", name, fault)
             return False
         return True

@@ -27,7 +27,7 @@ from cluster.apiserver.requests import Attributes, Decision, UserInfo
 from cluster.apiserver.webhooks.kubeconfig import KubeconfigWebhook, load_config
 from cluster.machinery.decode import BODY_LIMIT
 from cluster.machinery.status_errors import InternalError
-from cluster.store.etcd_client import EtcdError
+from cluster.store.backend import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Recorder:
     def failed(self, request: web.BaseRequest, fault: Exception) -> None:
         """Not a refusal and not the store's doing: a fault of our own."""
         trail = trail_of(request)
-        if trail is not None and not isinstance(fault, EtcdError | TimeoutError):
+        if trail is not None and not isinstance(fault, StoreError | TimeoutError):
             trail.panic(type(fault).__name__)
 
     def annotations(self, request: web.BaseRequest) -> dict[str, str]:

@@ -194,6 +194,11 @@ class Database:
     def over_quota(self) -> bool:
         return self.used() >= self._quota
 
+    def shrink(self) -> None:
+        """Give free pages back to the disk; outside of a transaction. Raises sqlite3.Error."""
+        for statement in ("wal_checkpoint(TRUNCATE)", "incremental_vacuum", "wal_checkpoint(TRUNCATE)"):
+            self._connection.execute(f"PRAGMA {statement}").fetchall()
+
     # Leases.
 
     def grant(self, seconds: int) -> int:

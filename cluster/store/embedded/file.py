@@ -83,6 +83,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, synchronous: str) -> No
     empty = _number(connection, "SELECT count(*) FROM sqlite_master") == 0
     if not empty and application != APPLICATION_ID:
         raise StoreFileError(f"{path} is an SQLite file of something else; choose another path for the store")
+    if empty:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that a full disk can get its room back
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")  # takes the lock, even when there is nothing to write
     connection.execute("COMMIT")

@@ -26,7 +26,7 @@ _SPACE_PAUSE = 1.0
 """Seconds between two looks whether there is room again."""
 _LEASE_PAUSE = 1.0
 """Seconds until a lease that could not be ended is tried again."""
-_COMPACT_PAUSE = 10.0
+_COMPACT_PAUSE = 2.0
 """Seconds between two compactions for want of room."""
 
 Work = Callable[[Database], Any]
@@ -165,9 +165,17 @@ class Writer:
     def _look_for_space(self) -> None:
         if not self._reserve.stands and time.monotonic() - self._looked_for_space > _SPACE_PAUSE:
             self._looked_for_space = time.monotonic()
+            if not self._reserve.take():
+                self._shrink()
             if self._reserve.take():
                 log.info("the disk has room again")
         self._database.takes_puts = self._reserve.stands and not self._database.over_quota
+
+    def _shrink(self) -> None:
+        try:
+            self._database.shrink()
+        except sqlite3.Error as fault:
+            log.debug("the file stays as large as it is for now: %s", fault)
 
     def _hand_over(self, results: Sequence[Done]) -> None:
         now = time.monotonic()
@@ -204,7 +212,7 @@ class Writer:
             for job in done.jobs:
                 if job.future is None:
                     if job.fault is not None:
-                        log.error("the store could not tidy up: %s", job.fault)
+                        log.warning("the store could not tidy up: %s", job.fault)
                 elif job.future.done():
                     continue
                 elif job.fault is not None:
