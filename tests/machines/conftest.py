@@ -11,6 +11,7 @@ import os
 import pathlib
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,8 @@ from provisioner.bundle import debian
 
 ROOT = pathlib.Path(__file__).parents[2]
 BIN = ROOT / ".venv" / "bin"
+WEB = "hanse.local/web:1"
+"""An image that every node has: a web server, a shell, curl."""
 NAME = os.environ.get("HANSE_TEST_CLUSTER", "story")
 # Set while working on one test: the cluster of the last run is converged again and kept.
 KEEP = bool(os.environ.get("HANSE_TEST_KEEP"))
@@ -142,3 +145,22 @@ def debian_kubectl(tmp_path_factory: pytest.TempPathFactory) -> str:
     if not binary.exists():
         debian.unpack_packages({"trixie": ("kubectl",)}, tmp_path_factory.mktemp("apt"), folder)
     return str(binary)
+
+
+@pytest.fixture(scope="module", params=["1.37", "1.32"])
+def person(request: pytest.FixtureRequest, cluster: Operator) -> Operator:
+    if request.param == "1.37":
+        return cluster
+    return dataclasses.replace(cluster, kubectl_binary=request.getfixturevalue("debian_kubectl"))
+
+
+@pytest.fixture(scope="module")
+def namespace(person: Operator) -> Iterator[str]:
+    name = f"people-{uuid.uuid4().hex[:6]}"
+    person.kubectl("create", "namespace", name)
+    yield name
+    person.kubectl("delete", "namespace", name, "--timeout=60s", timeout=90)
+
+
+def pod_names(person: Operator, namespace: str, label: str = "app=web") -> list[str]:
+    return [p["metadata"]["name"] for p in person.get("pods", "-n", namespace, "-l", label)["items"]]

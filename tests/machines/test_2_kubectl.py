@@ -1,17 +1,13 @@
 """The verbs that people type, with kubectl 1.37 and with Debian's 1.32, against a real cluster."""
 
-import dataclasses
 import pathlib
 import subprocess
 import time
-import uuid
-from collections.abc import Iterator
 
 import pytest
 
-from tests.machines.conftest import Operator, wait_for
+from tests.machines.conftest import WEB, Operator, pod_names, wait_for
 
-WEB = "hanse.local/web:1"
 MANIFEST = """
 apiVersion: v1
 kind: ConfigMap
@@ -41,31 +37,12 @@ spec:
 """
 
 
-@pytest.fixture(scope="module", params=["1.37", "1.32"])
-def person(request: pytest.FixtureRequest, cluster: Operator) -> Operator:
-    if request.param == "1.37":
-        return cluster
-    return dataclasses.replace(cluster, kubectl_binary=request.getfixturevalue("debian_kubectl"))
-
-
-@pytest.fixture(scope="module")
-def namespace(person: Operator) -> Iterator[str]:
-    name = f"people-{uuid.uuid4().hex[:6]}"
-    person.kubectl("create", "namespace", name)
-    yield name
-    person.kubectl("delete", "namespace", name, "--timeout=60s", timeout=90)
-
-
 @pytest.fixture(scope="module")
 def web(person: Operator, namespace: str) -> str:
     """A deployment of five, all running."""
     person.kubectl("create", "deployment", "web", f"--image={WEB}", "--replicas=5", "--port=80", "-n", namespace)
     person.kubectl("rollout", "status", "deployment/web", "-n", namespace, "--timeout=90s")
     return "web"
-
-
-def pod_names(person: Operator, namespace: str, label: str = "app=web") -> list[str]:
-    return [p["metadata"]["name"] for p in person.get("pods", "-n", namespace, "-l", label)["items"]]
 
 
 def test_a_deployment_of_five_spreads_over_nodes(person: Operator, namespace: str, web: str) -> None:

@@ -16,6 +16,8 @@ from cluster.api.validation import (
     batch,
     control,
     core_objects,
+    csi,
+    dynamic_resources,
     extension,
     networking,
     persistent_volumes,
@@ -93,6 +95,7 @@ _COUNTED_STATUS: Mapping[str, tuple[str, ...]] = {
 
 _RBAC, _ADMISSION, _APPS = "rbac.authorization.k8s.io", "admissionregistration.k8s.io", "apps"
 _NETWORK, _STORAGE, _FLOW = "networking.k8s.io", "storage.k8s.io", "flowcontrol.apiserver.k8s.io"
+_RESOURCE = "resource.k8s.io"
 
 _CREATE: Mapping[tuple[str, str], _Check] = {
     ("", "Pod"): pods.validate_pod,
@@ -138,7 +141,14 @@ _CREATE: Mapping[tuple[str, str], _Check] = {
     (_RBAC, "ClusterRoleBinding"): access.validate_cluster_role_binding,
     (_STORAGE, "StorageClass"): persistent_volumes.validate_storage_class,
     (_STORAGE, "VolumeAttachment"): persistent_volumes.validate_volume_attachment,
-    (_STORAGE, "CSIDriver"): persistent_volumes.validate_csi_driver,
+    (_STORAGE, "CSIDriver"): csi.validate_driver,
+    (_STORAGE, "CSINode"): csi.validate_node,
+    (_STORAGE, "CSIStorageCapacity"): csi.validate_capacity,
+    (_STORAGE, "VolumeAttributesClass"): csi.validate_attributes_class,
+    (_RESOURCE, "ResourceClaim"): dynamic_resources.validate_claim,
+    (_RESOURCE, "ResourceClaimTemplate"): dynamic_resources.validate_claim_template,
+    (_RESOURCE, "DeviceClass"): dynamic_resources.validate_device_class,
+    (_RESOURCE, "ResourceSlice"): dynamic_resources.validate_slice,
     (_ADMISSION, "ValidatingWebhookConfiguration"): extension.validate_webhooks,
     (_ADMISSION, "MutatingWebhookConfiguration"): extension.validate_webhooks,
     (_ADMISSION, "ValidatingAdmissionPolicy"): admission_policies.validate_admission_policy,
@@ -177,12 +187,19 @@ _UPDATE: Mapping[tuple[str, str], _UpdateCheck] = {
     ("discovery.k8s.io", "EndpointSlice"): services.validate_endpoint_slice_update,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): extension.validate_custom_resource_definition_update,
     (_NETWORK, "IngressClass"): networking.validate_ingress_class_update,
+    (_NETWORK, "ServiceCIDR"): networking.validate_service_cidr_update,
+    (_NETWORK, "IPAddress"): networking.validate_ip_address_update,
     (_RBAC, "RoleBinding"): access.validate_role_binding_update,
     (_RBAC, "ClusterRoleBinding"): access.validate_cluster_role_binding_update,
     (_STORAGE, "StorageClass"): persistent_volumes.validate_storage_class_update,
     (_STORAGE, "VolumeAttachment"): persistent_volumes.validate_volume_attachment_update,
-    ("resource.k8s.io", "ResourceClaim"): control.validate_immutable_spec,
-    ("resource.k8s.io", "ResourceClaimTemplate"): control.validate_immutable_spec,
+    (_STORAGE, "CSIDriver"): csi.validate_driver_update,
+    (_STORAGE, "CSINode"): csi.validate_node_update,
+    (_STORAGE, "CSIStorageCapacity"): csi.validate_capacity_update,
+    (_STORAGE, "VolumeAttributesClass"): csi.validate_attributes_class_update,
+    (_RESOURCE, "ResourceClaim"): control.validate_immutable_spec,
+    (_RESOURCE, "ResourceClaimTemplate"): control.validate_immutable_spec,
+    (_RESOURCE, "ResourceSlice"): dynamic_resources.validate_slice_update,
 }
 
 _SUBRESOURCE_UPDATE: Mapping[tuple[str, str, str], _UpdateCheck] = {

@@ -12,7 +12,7 @@ from cluster.api.validation.rules import Errors, immutable, listed, mapping, not
 from cluster.api.validation.selectors import validate_selector
 from cluster.api.validation.templates import check_labels
 from cluster.machinery import field_errors
-from cluster.machinery.objects import Object
+from cluster.machinery.objects import Object, copy_object
 
 _NAME_LIMIT = 52
 _INDEXED_PARALLELISM = 100_000
@@ -118,6 +118,33 @@ def _check_exit_codes(path: str, codes: Object) -> Errors:
     return errors
 
 
+def _with_directives(template: Object, wanted: Object) -> Object:
+    """`template` with what a queue may still decide about the Pods of a Job that has not begun."""
+    made = copy_object(template)
+    spec, wanted_spec = made.setdefault("spec", {}), mapping(wanted, "spec")
+    for key in ("nodeSelector", "tolerations", "schedulingGates"):
+        _take(spec, wanted_spec, key)
+    _take(made.setdefault("metadata", {}), mapping(wanted, "metadata"), "labels")
+    _take(made["metadata"], mapping(wanted, "metadata"), "annotations")
+    affinity = dict(mapping(spec, "affinity"))
+    _take(affinity, mapping(wanted_spec, "affinity"), "nodeAffinity")
+    _take(spec, {"affinity": affinity} if affinity or "affinity" in wanted_spec else {}, "affinity")
+    for key in ("containers", "initContainers"):
+        for container, asked in zip(listed(spec, key), listed(wanted_spec, key), strict=False):
+            if container.get("name") == asked.get("name"):
+                _take(container, asked, "resources")
+    if not made["metadata"] and "metadata" not in wanted:
+        del made["metadata"]
+    return made
+
+
+def _take(target: Object, source: Object, key: str) -> None:
+    if key in source:
+        target[key] = source[key]
+    else:
+        target.pop(key, None)
+
+
 def validate_job_update(new: Object, old: Object) -> Errors:
     errors = validate_job(new)
     new_spec, old_spec = mapping(new, "spec"), mapping(old, "spec")
@@ -126,9 +153,10 @@ def validate_job_update(new: Object, old: Object) -> Errors:
     if not elastic:
         errors += immutable("spec.completions", new_spec.get("completions"), old_spec.get("completions"))
     errors += immutable("spec.selector", new_spec.get("selector"), old_spec.get("selector"))
-    suspended = old_spec.get("suspend") and not mapping(old, "status").get("startTime")
-    if not suspended:
-        errors += immutable("spec.template", new_spec.get("template"), old_spec.get("template"))
+    after, before = mapping(new_spec, "template"), mapping(old_spec, "template")
+    if old_spec.get("suspend") and not mapping(old, "status").get("startTime"):
+        before = _with_directives(before, after)
+    errors += immutable("spec.template", after, before)
     for key in ("completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"):
         errors += immutable(f"spec.{key}", new_spec.get(key), old_spec.get(key))
     return errors

@@ -167,10 +167,16 @@ def _check_taints(path: str, taints: Sequence[Object]) -> Errors:
     return errors
 
 
+def _with_pod_networks(spec: Object) -> Object:
+    """Both spellings of the Pod networks say the same; the older one wins, as clients that know no other write it."""
+    first, networks = spec.get("podCIDR"), listed(spec, "podCIDRs")
+    return {**spec, "podCIDRs": [first]} if first and networks[:1] != [first] else spec
+
+
 def validate_node_update(new: Object, old: Object) -> Errors:
     """Spec stays but for taints, schedulability, and addresses and provider given for the first time."""
     errors = validate_node(new)
-    new_spec, old_spec = mapping(new, "spec"), mapping(old, "spec")
+    new_spec, old_spec = (_with_pod_networks(mapping(node, "spec")) for node in (new, old))
     for key, detail in (
         ("podCIDRs", 'node updates may not change podCIDR except from "" to valid'),
         ("providerID", 'node updates may not change providerID except from "" to valid'),

@@ -8,6 +8,7 @@ import ipaddress
 from typing import Any
 
 from cluster.api.validation.rules import (
+    IMMUTABLE,
     Errors,
     cidr,
     each,
@@ -260,6 +261,24 @@ def validate_service_cidr(service_cidr: Object) -> Errors:
     if len(networks) > 2:
         return [field_errors.invalid("spec", networks, "may only hold up to 2 values")]
     return each("spec.cidrs", networks, cidr)
+
+
+def validate_service_cidr_update(new: Object, old: Object) -> Errors:
+    """The ranges stay; one of a second family may be added."""
+    after, before = (listed(mapping(obj, "spec"), "cidrs") for obj in (new, old))
+    if len(after) == len(before) or (len(before), len(after)) == (1, 2):
+        errors = [
+            field_errors.invalid(f"spec.cidrs[{index}]", after[0], IMMUTABLE)
+            for index, network in enumerate(before)
+            if after[index] != network
+        ]
+        return errors if len(after) == len(before) else errors + validate_service_cidr(new)
+    return [field_errors.invalid("spec.cidrs", after, IMMUTABLE)]
+
+
+def validate_ip_address_update(new: Object, old: Object) -> Errors:
+    after, before = (mapping(obj, "spec").get("parentRef") for obj in (new, old))
+    return validate_ip_address(new) + immutable("spec.parentRef", after, before)
 
 
 def validate_ip_address(address: Object) -> Errors:

@@ -200,17 +200,3 @@ def validate_volume_attachment(attachment: Object) -> Errors:
 
 def validate_volume_attachment_update(new: Object, old: Object) -> Errors:
     return validate_volume_attachment(new) + immutable("spec", new.get("spec"), old.get("spec"))
-
-
-def validate_csi_driver(driver: Object) -> Errors:
-    spec = mapping(driver, "spec")
-    errors = [
-        field_errors.required(f"spec.{key}")
-        for key in ("attachRequired", "podInfoOnMount", "storageCapacity")
-        if spec.get(key) is None
-    ]
-    if policy := spec.get("fsGroupPolicy"):
-        errors += one_of("spec.fsGroupPolicy", policy, ("ReadWriteOnceWithFSType", "File", "None"))
-    for mode in listed(spec, "volumeLifecycleModes"):
-        errors += one_of("spec.volumeLifecycleModes", mode, ("Ephemeral", "Persistent"))
-    return errors

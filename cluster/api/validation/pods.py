@@ -73,13 +73,19 @@ def _check_tolerations(new: Object, old: Object) -> Errors:
 
 
 def _check_rest(new: Object, old: Object) -> Errors:
+    gated = bool(listed(old, "schedulingGates"))
+    if gated:
+        before, after = mapping(old, "nodeSelector"), mapping(new, "nodeSelector")
+        if any(after.get(key) != value for key, value in before.items()):
+            detail = "only additions are allowed (no deletions or mutations)"
+            return [field_errors.invalid("spec.nodeSelector", after, detail)]
     masked = copy_object(new)
     for key in ("containers", "initContainers"):
         for after, before in zip(listed(masked, key), listed(old, key), strict=True):
             after["image"] = before.get("image")
     for key in ("activeDeadlineSeconds", "tolerations"):
         _take(masked, old, key)
-    if listed(old, "schedulingGates"):
+    if gated:
         for key in ("schedulingGates", "nodeSelector", "affinity"):
             _take(masked, old, key)
     if (old.get("terminationGracePeriodSeconds") or 0) < 0 and new.get("terminationGracePeriodSeconds") == 1:

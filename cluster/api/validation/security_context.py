@@ -1,5 +1,7 @@
 """Validation of security contexts of pods and containers."""
 
+import re
+
 from cluster.api.validation.rules import MAX_INT32, Errors, listed, mapping, one_of, text, within
 from cluster.machinery import field_errors
 from cluster.machinery.objects import Object
@@ -26,6 +28,11 @@ def validate_pod_context(path: str, context: Object | None, spec: Object) -> Err
     return errors + _check_profiles(path, context)
 
 
+_SYSCTL_LIMIT = 253
+_SYSCTL_SEGMENT = "[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_SYSCTL_NAME = rf"({_SYSCTL_SEGMENT}[\./])*{_SYSCTL_SEGMENT}"
+
+
 def _check_sysctls(path: str, context: Object, spec: Object) -> Errors:
     errors: Errors = []
     seen: set[str] = set()
@@ -33,6 +40,9 @@ def _check_sysctls(path: str, context: Object, spec: Object) -> Errors:
         where, name = f"{path}.sysctls[{index}]", text(sysctl, "name").replace("/", ".")
         if not name:
             errors.append(field_errors.required(f"{where}.name"))
+        elif len(name) > _SYSCTL_LIMIT or not re.fullmatch(_SYSCTL_NAME, text(sysctl, "name")):
+            detail = f"must have at most {_SYSCTL_LIMIT} characters and match regex ^{_SYSCTL_NAME}$"
+            errors.append(field_errors.invalid(f"{where}.name", text(sysctl, "name"), detail))
         elif name in seen:
             errors.append(field_errors.duplicate(f"{where}.name", text(sysctl, "name")))
         seen.add(name)
