@@ -151,3 +151,15 @@ class Admission(Protocol):
 
     async def validate(self, request: AdmissionRequest) -> None:
         """Runs after the object is defaulted, mutated and validated. Raises ApiError to refuse."""
+
+
+def user_info(user: UserInfo) -> Object:
+    """As the API shows a user."""
+    info: Object = {"username": user.name}
+    if user.uid:
+        info["uid"] = user.uid
+    if user.groups:
+        info["groups"] = list(user.groups)
+    if user.extra:
+        info["extra"] = {key: list(values) for key, values in user.extra.items()}
+    return info

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from cluster.api.resources import Resource
 from cluster.apiserver.authentication import Authenticator
 from cluster.apiserver.authorization import UnionAuthorizer
-from cluster.apiserver.requests import Attributes, UserInfo
+from cluster.apiserver.requests import Attributes, UserInfo, user_info as user_info
 from cluster.apiserver.service_account_tokens import TokenRejected
 from cluster.machinery.field_errors import FieldError, invalid, invalid_from
 from cluster.machinery.objects import Object
@@ -120,17 +120,6 @@ class Reviews:
             status["evaluationError"] = error
         # Upstream answers with a new object: neither the asked spec nor any metadata comes back.
         return {"kind": obj["kind"], "apiVersion": obj["apiVersion"], "metadata": {}, "spec": {}, "status": status}
-
-
-def user_info(user: UserInfo) -> Object:
-    info: Object = {"username": user.name}
-    if user.uid:
-        info["uid"] = user.uid
-    if user.groups:
-        info["groups"] = list(user.groups)
-    if user.extra:
-        info["extra"] = {key: list(values) for key, values in user.extra.items()}
-    return info
 
 
 def _asked_user(resource: Resource, obj: Object) -> UserInfo:

@@ -96,6 +96,7 @@ class Writer:
         check_namespace(kind, namespace, metadata)
         rules.apply_defaults(resource, obj)
         strategy.reset_for_create(obj)
+        strategy.note_creator(obj, context.user)
         for name in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
             if name == "resourceVersion" and metadata.get(name) not in (None, "", "0"):
                 raise ApiError("resourceVersion should not be set on objects to be created", code=500, reason="")
@@ -111,6 +112,7 @@ class Writer:
             if request.changed:
                 check_namespace(kind, namespace, obj["metadata"])
                 strategy.reset_for_create(obj)
+                strategy.note_creator(obj, context.user)
         metadata = obj["metadata"]
         metadata["uid"] = str(uuid.uuid4())
         metadata["creationTimestamp"] = now_text()

@@ -7,6 +7,7 @@ Source: k8s.io/kubernetes, pkg/registry/*/strategy.go.
 from cluster.api.resources import Resource
 from cluster.apiserver.custom_resources.strategy import DefinitionStrategy, InstanceStrategy
 from cluster.apiserver.registry.services import ServiceStrategy
+from cluster.apiserver.registry.signing_requests import SigningRequestStrategy
 from cluster.apiserver.registry.strategy import DeletePlan, Strategy, keep
 from cluster.machinery.objects import Object
 
@@ -232,6 +233,7 @@ _OWN: dict[str, type[Strategy]] = {
     "services": ServiceStrategy,
     "jobs.batch": JobStrategy,
     "endpointslices.discovery.k8s.io": SliceStrategy,
+    "certificatesigningrequests.certificates.k8s.io": SigningRequestStrategy,
     "customresourcedefinitions.apiextensions.k8s.io": DefinitionStrategy,
 }
 

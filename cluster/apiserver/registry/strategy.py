@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cluster.api.resources import Resource
 from cluster.apiserver.registry import rules
+from cluster.apiserver.requests import UserInfo
 from cluster.machinery.objects import Object, copy_object
 
 Undo = Callable[[], Awaitable[None]]
@@ -47,6 +48,9 @@ class Strategy:
                 obj.pop("status", None)
             else:
                 obj["status"] = copy_object(zero)
+
+    def note_creator(self, obj: Object, user: UserInfo) -> None:
+        """Write down who made it, where an object says so."""
 
     def prepare_for_create(self, obj: Object) -> None:
         if self.generation:
