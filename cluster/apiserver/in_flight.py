@@ -27,6 +27,12 @@ class Place:
         self.flow = flow
         """How it was classified; None without priority and fairness."""
 
+    def delegate(self) -> None:
+        """Another server works on it from now on: it still runs, but its seat is free."""
+        seat, self._seat = self._seat, None
+        if seat is not None:
+            seat.leave()
+
     def leave(self) -> None:
         in_flight, self._in_flight = self._in_flight, None
         if in_flight is not None:

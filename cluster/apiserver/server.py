@@ -107,6 +107,9 @@ class ApiServer:
         if found.verb == "watch" or found.subresource in _LONG_RUNNING:
             return await self._run(request, attributes, found)
         place = await self._in_flight.enter(attributes, seconds_allowed(found, self._request_timeout))
+        if self._aggregator.remote and self._aggregator.find(found) is not None:
+            # However slow that server is, ours has room for others.
+            place.delegate()
         try:
             response = await self._run(request, attributes, found)
         finally:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -328,6 +329,22 @@ async def test_a_slow_server_is_not_waited_for_and_keeps_nobody_else_waiting(
         late, local = await asyncio.gather(extended.api.call("GET", path), extended.api.call("GET", "/api/v1/nodes"))
         assert late == (503, "error trying to reach service: context deadline exceeded\n")
         assert local[0] == 200
+
+
+async def test_a_request_that_another_server_works_on_takes_nobodys_seat(ready: Extended) -> None:
+    ready.server.slow = True
+    waiting = asyncio.create_task(ready.api.call("GET", f"{ready.server.root}/namespaces/a/ships/slow"))
+
+    async def has_arrived() -> bool:
+        return any("ships/slow" in path for _, path, _ in ready.server.asked)
+
+    await eventually(has_arrived)
+    _, told = await ready.api.call("GET", "/metrics")
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+    seats = re.findall(r"^apiserver_flowcontrol_current_executing_seats.* (\d+)$", told, re.MULTILINE)
+    assert sum(map(int, seats)) == 1, "that of the request for the metrics"
 
 
 async def test_a_service_that_leads_back_to_this_host_is_not_followed(extended: Extended) -> None:
