@@ -56,6 +56,7 @@ class Schemas:
         self._types: Mapping[str, Mapping[str, Any]] = content["types"]
         self._kinds: Mapping[str, str] = content["kinds"]
         self._shapes: dict[str, Shape] = {}
+        self._built_in: dict[tuple[str, str], Shape] = {}
         self._custom: dict[tuple[str, str], Shape] = {}
         self._lock = threading.Lock()
 
@@ -79,11 +80,15 @@ class Schemas:
 
     def shape(self, api_version: str, kind: str) -> Shape:
         """Of a kind; ANY for one nobody serves, so that its objects pass unchanged."""
-        custom = self._custom.get((api_version, kind))
-        if custom is not None:
-            return custom
-        name = self._kinds.get(f"{api_version}/{kind}")
-        return self.type_shape(name) if name is not None else ANY
+        return self._known(api_version, kind) or ANY
+
+    def _known(self, api_version: str, kind: str) -> Shape | None:
+        found = self._custom.get((api_version, kind)) or self._built_in.get((api_version, kind))
+        if found is None:
+            name = self._kinds.get(f"{api_version}/{kind}")
+            if name is not None:
+                found = self._built_in[api_version, kind] = self.type_shape(name)
+        return found
 
     def add_custom(self, api_version: str, kind: str, schema: Mapping[str, Any]) -> Shape:
         """A CRD's version is served from now on. `schema` is its openAPIV3Schema."""
@@ -111,14 +116,15 @@ class Schemas:
         """
         version, kind = self._type_meta(expected, obj)
         short_version = version.rpartition("/")[2]
-        if not self.is_known(version, kind):
+        shape = self._known(version, kind)
+        if shape is None:
             if (version, kind) == (expected.api_version, expected.kind):
                 return []
             shown = version.rpartition("/")[0] + "/" + short_version if "/" in version else version
             cause = f'no kind "{kind}" is registered for version "{shown}" in scheme "{_SCHEME}"'
             raise Undecodable(kind, short_version, expected.kind, cause)
         try:
-            faults = typed.normalize(self.shape(version, kind), obj)
+            faults = typed.normalize(shape, obj)
         except typed.TypeFault as fault:
             raise Undecodable(kind, short_version, expected.kind, str(fault)) from None
         if version != expected.api_version:

@@ -88,7 +88,7 @@ class Apiserver:
         )
         self.sealing = encryption_at_rest.build(options)
         self.cache = WatchCache(self.etcd, sealing=self.sealing)
-        self.store = ObjectStore(self.etcd, self.sealing)
+        self.store = ObjectStore(self.etcd, self.sealing, self.cache.own_writes)
         self.writer = Writer(self.store)
         self.registry = Registry(self.store, self.cache, self.writer, event_ttl=int(options.event_ttl))
         self.registry.add_built_in()

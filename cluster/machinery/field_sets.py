@@ -294,6 +294,68 @@ def _everything(shape: Shape, value: Any) -> FieldSet:
     return node
 
 
+def created(shape: Shape, new: Object, left_out: FieldSet, prefixes: FieldSet) -> FieldSet:
+    """
+    What the creator of an object owns, as `encode` writes it: in one walk what otherwise takes a comparison with
+    the kind's zero value, two subtractions and a copy. Creates are the most frequent writes.
+
+    Args:
+        left_out: Members that nobody owns; of `metadata` and of the top alone.
+        prefixes: Fields of the top that this write cannot set.
+    """
+    zero = shape.zero
+    found: FieldSet = {}
+    for name in sorted(new):
+        key, value = f"f:{name}", new[name]
+        stripped = left_out.get(key, _MISSING)
+        if key in prefixes or stripped == _LEAF:
+            continue
+        below = shape.child(name)
+        if stripped is _MISSING:
+            node = _created_part(below, zero.get(name, _MISSING), value)
+        else:
+            before = zero.get(name) or {}
+            parts = {
+                f"f:{inner}": part
+                for inner in sorted(value)
+                if f"f:{inner}" not in stripped
+                and (part := _created_part(below.child(inner), before.get(inner, _MISSING), value[inner])) is not None
+            }
+            node = parts or None
+        if node is not None:
+            found[key] = node
+    return found
+
+
+def _created_part(shape: Shape, zero: Any, value: Any) -> Node:
+    """The node of a field; None when it is what the kind has without being asked."""
+    if zero is _MISSING:
+        return _all_of(shape, value)
+    if zero == value and type(zero) is type(value):
+        return None
+    result = Comparison({}, {}, {})
+    _compare_changed(shape, "", zero, value, result)
+    node = result.taken.get("")
+    return None if node is None else encode(node)
+
+
+def _all_of(shape: Shape, value: Any) -> FieldSet:
+    """`_everything`, sorted and not shared."""
+    if not value or not is_granular(shape, value):
+        return {}
+    node: FieldSet = {MEMBER: {}}
+    if type(value) is list:
+        items = items_by_key(shape, value)
+        for key in sorted(items):
+            node[key] = _all_of(shape.element, items[key])
+        return node
+    for name in sorted(value):
+        child = value[name]
+        is_leaf = type(child) is not dict and type(child) is not list
+        node[f"f:{name}"] = {} if is_leaf else _all_of(shape.child(name), child)
+    return node
+
+
 def with_named_fields(shape: Shape, fields: FieldSet) -> FieldSet:
     """The same set with every declared field on the way to a member as a member itself."""
     found: FieldSet = {}

@@ -148,6 +148,20 @@ def on_update(
         manager: the request's fieldManager, or what the user agent starts with.
     """
     metadata = new.setdefault("metadata", {})
+    if old is None and "managedFields" not in metadata and not subresource:
+        fields = field_sets.created(resource.shape, new, _STRIPPED, _reset_fields(resource, subresource))
+        if fields:
+            metadata["managedFields"] = [
+                {
+                    "manager": manager,
+                    "operation": UPDATE,
+                    "apiVersion": resource.api_version,
+                    "time": _text(now),
+                    "fieldsType": "FieldsV1",
+                    "fieldsV1": fields,
+                }
+            ]
+        return
     entries = _entries_for_update(old, metadata.pop("managedFields", None), subresource)
     if old is not None and not entries:
         return  # it was never tracked, or the client has just reset it

@@ -69,6 +69,22 @@ class Entry:
         self.uid = metadata.uid
         self.labels = metadata.labels or {}
 
+    @classmethod
+    def of(cls, obj: Object, value: bytes, revision: int) -> "Entry":
+        """The entry of an object whose `encode_stored` is `value`: nothing is read again."""
+        entry = cls.__new__(cls)
+        entry.revision = revision
+        entry._decoded = entry.fields = None
+        entry.kind, entry.api_version = obj["kind"], obj["apiVersion"]
+        _, _, tail = value.partition(_METADATA)
+        entry.item = b'{"metadata":{"resourceVersion":"%d",%b' % (revision, tail)
+        metadata = obj["metadata"]
+        entry.name = metadata.get("name") or ""
+        entry.namespace = metadata.get("namespace") or ""
+        entry.uid = metadata.get("uid") or ""
+        entry.labels = dict(metadata.get("labels") or ())
+        return entry
+
     @property
     def whole(self) -> bytes:
         """The object as GET answers it."""

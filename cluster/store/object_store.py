@@ -18,6 +18,7 @@ from cluster.store.backend import Backend, StoreError
 from cluster.store.encoding import Entry, encode_stored
 from cluster.store.encryption import Sealing, plain_entry
 from cluster.store.keys import collection_prefix, object_key
+from cluster.store.own_writes import OwnWrite, OwnWrites
 
 
 class KeyExistsError(Exception):
@@ -77,10 +78,15 @@ class SharedLeases:
 
 
 class ObjectStore:
-    def __init__(self, client: Backend, sealing: Sealing | None = None) -> None:
-        """`sealing` says what is encrypted at rest; None leaves all values as they are."""
+    def __init__(self, client: Backend, sealing: Sealing | None = None, own_writes: OwnWrites | None = None) -> None:
+        """
+        Args:
+            sealing: What is encrypted at rest; None leaves all values as they are.
+            own_writes: Those of the cache that shows what is written here; None when there is no cache.
+        """
         self._client = client
         self._sealing = sealing
+        self._own_writes = own_writes
         self._leases = SharedLeases(client)
 
     async def get(self, place: str, namespace: str, name: str) -> Entry | None:
@@ -106,9 +112,7 @@ class ObjectStore:
     async def create(self, place: str, namespace: str, name: str, obj: Object, ttl: int = 0) -> Entry:
         """Raises KeyExistsError. `ttl` in seconds lets it expire."""
         key = object_key(place, namespace, name).encode()
-        value = encode_stored(obj)
-        lease = await self._leases.lease(ttl) if ttl else 0
-        stored = await self._put(place, key, value, 0, lease)
+        stored = await self._put(place, key, obj, 0, ttl)
         if isinstance(stored, Entry):
             return stored
         raise KeyExistsError(key.decode())
@@ -116,26 +120,41 @@ class ObjectStore:
     async def replace(self, place: str, namespace: str, name: str, obj: Object, revision: int, ttl: int = 0) -> Entry:
         """Write over the state of `revision`. Raises RevisionConflictError."""
         key = object_key(place, namespace, name).encode()
-        value = encode_stored(obj)
-        lease = await self._leases.lease(ttl) if ttl else 0
-        stored = await self._put(place, key, value, revision, lease)
+        stored = await self._put(place, key, obj, revision, ttl)
         if isinstance(stored, Entry):
             return stored
         raise self._conflict(place, key, stored)
 
-    async def _put(self, place: str, key: bytes, value: bytes, revision: int, lease: int) -> Entry | Any:
+    async def _put(self, place: str, key: bytes, obj: Object, revision: int, ttl: int) -> Entry | Any:
         """The entry as written, or etcd's answer about what is there instead."""
+        value = encode_stored(obj)
+        lease = await self._leases.lease(ttl) if ttl else 0
         sealed = value if self._sealing is None else self._sealing.seal(place, key, value)
+        if self._own_writes is None:
+            write = OwnWrite(obj, value, sealed)
+            return await self._commit(key, write, revision, lease)
+        write = self._own_writes.begin(key, obj, value, sealed)
+        written: Entry | Any = None
+        try:
+            written = await self._commit(key, write, revision, lease)
+        finally:
+            if not isinstance(written, Entry):
+                self._own_writes.forget(key, write)
+        if isinstance(written, Entry):
+            self._own_writes.answered(key, write)
+        return written
+
+    async def _commit(self, key: bytes, write: OwnWrite, revision: int, lease: int) -> Entry | Any:
         answer, repeated = await self._client.commit(
-            [backend.compare_mod(key, revision)], [backend.put(key, sealed, lease)], [backend.get(key)]
+            [backend.compare_mod(key, revision)], [backend.put(key, write.stored, lease)], [backend.get(key)]
         )
         if answer.succeeded:
-            return Entry(value, answer.header.revision)
+            return write.at(answer.header.revision)
         found = answer.responses[0].response_range
         # The very bytes, after a try whose answer was lost: that try did it. Without such a try somebody else wrote
         # the same, and who counts (a quota's use, say) must count again.
-        if repeated and found.kvs and found.kvs[0].value == sealed:
-            return Entry(value, found.kvs[0].mod_revision)
+        if repeated and found.kvs and found.kvs[0].value == write.stored:
+            return write.at(found.kvs[0].mod_revision)
         return found
 
     async def remove(self, place: str, namespace: str, name: str, revision: int) -> int:

@@ -17,6 +17,7 @@ from cluster.store.encoding import Entry
 from cluster.store.encryption import Sealing, UnreadableError, plain_entry
 from cluster.store.generated import etcd_pb2 as pb
 from cluster.store.keys import PREFIX
+from cluster.store.own_writes import OwnWrites
 from cluster.store.resource_cache import Hidden, ResourceCache
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class WatchCache:
         self._prefix = prefix.encode()
         self._caches: dict[str, ResourceCache] = {}
         self._unclaimed: dict[str, tuple[bytes, int]] = {}
+        self.own_writes = OwnWrites()
+        """What an object store may say of what it writes, to save the cache from reading it again."""
         self.revision = 0
         """Every change up to this one has been applied."""
         self._cluster_id = 0
@@ -249,6 +252,7 @@ class WatchCache:
             if not page.more:
                 break
             key = page.kvs[-1].key + b"\0"
+        self.own_writes.clear()
         sorted_in: dict[str, tuple[dict[str, Entry], dict[str, Hidden]]] = {place: ({}, {}) for place in self._caches}
         self._unclaimed = {}
         for path, (value, mod_revision) in values.items():
@@ -319,6 +323,10 @@ class WatchCache:
             return
         if deleted:
             cache.remove(rest, revision)
+            return
+        entry = self.own_writes.seen(event.kv.key, event.kv.value, revision)
+        if entry is not None:
+            cache.put(rest, entry)
             return
         try:
             entry = self._entry(cache.place, event.kv.key, event.kv.value, revision)

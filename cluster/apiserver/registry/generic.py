@@ -6,8 +6,10 @@ k8s.io/apiserver, pkg/registry/generic/registry/store.go and pkg/registry/rest.
 """
 
 import contextlib
+import functools
+import os
 import random
-import uuid
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -66,7 +68,20 @@ class _FinishDelete(Exception):
 
 
 def now_text() -> str:
-    return format_time(datetime.now(UTC))
+    return _text_of_second(int(time.time()))
+
+
+@functools.lru_cache(maxsize=1)
+def _text_of_second(second: int) -> str:
+    """Written once a second, asked for twice a write."""
+    return format_time(datetime.fromtimestamp(second, UTC))
+
+
+def new_uid() -> str:
+    """A random UUID (version 4); uuid.uuid4 takes four times as long for it."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def generated_name(prefix: str) -> str:
@@ -114,7 +129,7 @@ class Writer:
                 strategy.reset_for_create(obj)
                 strategy.note_creator(obj, context.user)
         metadata = obj["metadata"]
-        metadata["uid"] = str(uuid.uuid4())
+        metadata["uid"] = new_uid()
         metadata["creationTimestamp"] = now_text()
         generate = metadata.get("generateName") if not metadata.get("name") else None
         strategy.prepare_for_create(obj)
