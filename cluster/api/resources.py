@@ -9,6 +9,7 @@ import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cluster.machinery.shapes import Shape
 
@@ -56,9 +57,8 @@ class Resource:
     @property
     def shape(self) -> Shape:
         """Fields of its objects and how they merge."""
-        from cluster.api import schema  # 15 ms that only who asks shall pay: most services never do
-
-        return schema.schemas().shape(self.api_version, self.kind)
+        found: Shape = _schemas().shape(self.api_version, self.kind)
+        return found
 
     def subresource(self, name: str) -> Subresource | None:
         return next((s for s in self.subresources if s.name == name), None)
@@ -74,6 +74,13 @@ class Resource:
         if subresource:
             parts.append(subresource)
         return "/".join(parts)
+
+
+@functools.cache
+def _schemas() -> Any:
+    from cluster.api import schema  # 15 ms that only who asks shall pay: most services never do
+
+    return schema.schemas()
 
 
 def _load() -> tuple[Resource, ...]:

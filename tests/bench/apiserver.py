@@ -62,6 +62,7 @@ def measure(figures: Figures) -> None:
                 _rate(figures, name, load.requests(server.port, server.pid, row.paths, accept=row.accept), row.peer)
             _events(figures, server)
             _rate(figures, "create", load.creates(server, 3000), PEER_CREATES)
+            _rate(figures, "create, Pods of two containers", load.creates(server, 1500, "pods"))
             _memory(figures, f"{OBJECTS} objects and the changes of this run, after the load", server)
         seed(url, OBJECTS, MANY_OBJECTS)
         with apiserver(url) as server:

@@ -28,7 +28,7 @@ _ROLE = {
     "kind": "ClusterRole",
     "apiVersion": "rbac.authorization.k8s.io/v1",
     "metadata": {"name": "bench"},
-    "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]}],
+    "rules": [{"apiGroups": [""], "resources": ["configmaps", "pods"], "verbs": ["*"]}],
 }
 _BINDING = {
     "kind": "ClusterRoleBinding",
@@ -82,6 +82,25 @@ def config_map(name: str, at: int) -> dict[str, Any]:
         "data": {"text": ""},
     }
     obj["data"]["text"] = "x" * (OBJECT_BYTES - len(json.dumps(obj, separators=(",", ":"))))
+    return obj
+
+
+def pod(name: str) -> dict[str, Any]:
+    """What a client sends to create a Pod with two containers, OBJECT_BYTES long."""
+    container = {
+        "image": "hanse.local/web:1",
+        "ports": [{"name": "http", "containerPort": 8080}],
+        "env": [{"name": f"SETTING_{at}", "value": "x" * 30} for at in range(8)],
+        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
+        "readinessProbe": {"httpGet": {"path": "/", "port": "http"}},
+    }
+    obj: dict[str, Any] = {
+        "kind": "Pod",
+        "apiVersion": "v1",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": "bench"}, "annotations": {"text": ""}},
+        "spec": {"containers": [{"name": "first", **container}, {"name": "second", **container}]},
+    }
+    obj["metadata"]["annotations"]["text"] = "x" * max(0, OBJECT_BYTES - len(json.dumps(obj, separators=(",", ":"))))
     return obj
 
 
@@ -165,6 +184,11 @@ _PREPARED: Mapping[str, Any] = {
     "/apis/rbac.authorization.k8s.io/v1/clusterroles": _ROLE,
     "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings": _BINDING,
     "/api/v1/namespaces": {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": NAMESPACE}},
+    f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts": {
+        "kind": "ServiceAccount",
+        "apiVersion": "v1",
+        "metadata": {"name": "default"},
+    },
 }
 
 

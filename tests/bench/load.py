@@ -89,9 +89,9 @@ def events(server: Server, watchers: int, writes: int) -> tuple[float, float]:
     return float(told["events_per_second"]), float(told["write_seconds"])
 
 
-def creates(server: Server, number: int) -> Rate:
-    """Create objects over CONNECTIONS connections."""
-    argv = [sys.executable, "-m", "tests.bench.watchers", str(server.port), "0", str(number)]
+def creates(server: Server, number: int, kind: str = "configmaps") -> Rate:
+    """Create objects (ConfigMaps or Pods) over CONNECTIONS connections."""
+    argv = [sys.executable, "-m", "tests.bench.watchers", str(server.port), "0", str(number), kind]
     before = process_cpu_seconds(server.pid)
     told = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True, timeout=180).stdout)
     return Rate(number, float(told["write_seconds"]), process_cpu_seconds(server.pid) - before, 0)

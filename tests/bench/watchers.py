@@ -1,5 +1,6 @@
 """
-`python -m tests.bench.watchers PORT WATCHERS WRITES`: open watches, create objects, count what arrives; JSON.
+`python -m tests.bench.watchers PORT WATCHERS WRITES [pods]`: open watches, create objects (ConfigMaps unless Pods are
+asked for), count what arrives; JSON.
 
 Bare protocols: a client library would cost more than the server that is measured.
 """
@@ -14,9 +15,10 @@ from typing import cast
 
 import uvloop
 
-from tests.bench.control_plane import NAMESPACE, USER, config_map
+from tests.bench.control_plane import NAMESPACE, USER, config_map, pod
 
-_PATH = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+_COLLECTION = f"/api/v1/namespaces/{NAMESPACE}/"
+_PATH = f"{_COLLECTION}configmaps"
 _MARK = b'{"type":"ADDED"'
 _WRITERS = 32
 
@@ -58,8 +60,8 @@ class _Watch(asyncio.Protocol):
 class _Writer(asyncio.Protocol):
     """Creates objects, the next when the one before is answered."""
 
-    def __init__(self, names: list[str]) -> None:
-        self._names = names
+    def __init__(self, requests: list[bytes]) -> None:
+        self._requests = requests
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._buffer = b""
 
@@ -68,14 +70,10 @@ class _Writer(asyncio.Protocol):
         self._next()
 
     def _next(self) -> None:
-        if not self._names:
+        if self._requests:
+            self._transport.write(self._requests.pop())
+        else:
             self.done.set_result(None)
-            return
-        obj = config_map(self._names.pop(), 0)
-        del obj["metadata"]["uid"], obj["metadata"]["creationTimestamp"]
-        body = json.dumps(obj).encode()
-        head = _head("POST", _PATH) + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
-        self._transport.write(head + body)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -96,7 +94,18 @@ def _head(method: str, path: str) -> bytes:
     return f"{method} {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {USER}\r\n".encode()
 
 
-async def _measure(port: int, watchers: int, writes: int) -> dict[str, float]:
+def _create(kind: str, name: str) -> bytes:
+    if kind == "pods":
+        obj = pod(name)
+    else:
+        obj = config_map(name, 0)
+        del obj["metadata"]["uid"], obj["metadata"]["creationTimestamp"]
+    body = json.dumps(obj, separators=(",", ":")).encode()
+    head = _head("POST", _COLLECTION + kind)
+    return head + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+async def _measure(port: int, watchers: int, writes: int, kind: str = "configmaps") -> dict[str, float]:
     loop = asyncio.get_running_loop()
     context = ssl.create_default_context()
     # Loopback, and the certificate is made anew for each run.
@@ -110,11 +119,13 @@ async def _measure(port: int, watchers: int, writes: int) -> dict[str, float]:
     for event in opened:
         await event.wait()
     run = f"{time.time_ns():x}"
+    shares = [
+        [_create(kind, f"written-{run}-{at}") for at in range(writer, writes, _WRITERS)] for writer in range(_WRITERS)
+    ]
     began = time.perf_counter()
     running = []
-    for writer in range(_WRITERS):
-        names = [f"written-{run}-{at}" for at in range(writer, writes, _WRITERS)]
-        _, protocol = await loop.create_connection(partial(_Writer, names), "127.0.0.1", port, ssl=context)
+    for share in shares:
+        _, protocol = await loop.create_connection(partial(_Writer, share), "127.0.0.1", port, ssl=context)
         running.append(protocol.done)
     await asyncio.gather(*running)
     written = time.perf_counter() - began
@@ -132,4 +143,4 @@ async def _version(port: int, context: ssl.SSLContext) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(uvloop.run(_measure(*map(int, sys.argv[1:4])))))
+    print(json.dumps(uvloop.run(_measure(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:5]))))

@@ -4,6 +4,7 @@ Validation of ObjectMeta: names, labels, annotations, owners, finalizers.
 Source: k8s.io/apimachinery, pkg/api/validation/objectmeta.go.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,23 +60,37 @@ def _check_namespace(resource: Resource, namespace: str, path: str) -> Errors:
         return [field_errors.forbidden(path, "not allowed on this type")] if namespace else []
     if not namespace:
         return [field_errors.required(path)]
-    return named(path, namespace, names.dns_label)
+    return [] if _is_namespace(namespace) else named(path, namespace, names.dns_label)
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_namespace(name: str) -> bool:
+    return not names.dns_label(name)
 
 
 def validate_labels(labels: Mapping[str, str], path: str) -> Errors:
     """Also for node selectors and other maps with the form of labels."""
     errors: Errors = []
     for key in sorted(labels):
-        errors += named(path, key, names.qualified_name)
-        errors += named(path, labels[key] or "", names.label_value)
+        value = labels[key] or ""
+        if not _is_label(key, value):
+            errors += named(path, key, names.qualified_name)
+            errors += named(path, value, names.label_value)
     return errors
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_label(key: str, value: str) -> bool:
+    """Labels repeat from object to object; that they are in order is found out once."""
+    return not names.qualified_name(key) and not names.label_value(value)
 
 
 def validate_annotations(annotations: Mapping[str, str], path: str) -> Errors:
     errors: Errors = []
     total = 0
     for key in sorted(annotations):
-        errors += [field_errors.invalid(path, key, fault) for fault in names.qualified_name(key.lower())]
+        if not _is_label(key.lower(), ""):
+            errors += [field_errors.invalid(path, key, fault) for fault in names.qualified_name(key.lower())]
         total += len(key.encode()) + len((annotations[key] or "").encode())
     if total > ANNOTATIONS_LIMIT:
         errors.append(field_errors.too_long(path, ANNOTATIONS_LIMIT))

@@ -39,7 +39,7 @@ class MessageReader:
         """Raises GrpcError for what is no message that may come."""
         size = len(data)
         if not self._size and size >= _PREFIX_SIZE and self._length(data) == size:
-            return [data[_PREFIX_SIZE:]]  # one frame holds one whole message: nearly always so
+            return [data[_PREFIX_SIZE:]]
         self._parts.append(data)
         self._size += size
         if self._size < self._need:
@@ -74,12 +74,13 @@ class Call:
     """State of one stream. `deadline` is loop time, 0 for none."""
 
     __slots__ = (
+        "_max_size",
+        "_reader",
         "block",
         "deadline",
         "ends",
         "id",
         "owed_room",
-        "reader",
         "room",
         "sent",
         "started",
@@ -106,13 +107,26 @@ class Call:
         """Bytes that the other side may still send."""
         self.owed_room = 0
         """Bytes that were taken and that it has not been told of."""
-        self.reader = MessageReader(max_size)
+        self._max_size = max_size
+        self._reader: MessageReader | None = None
+
+    @property
+    def unfinished(self) -> bool:
+        """The answer ends inside a message, if it ends here."""
+        return self._reader is not None and self._reader.unfinished
 
     def received(self, data: bytes) -> int:
         """Takes data of the answer; returns how many bytes more may come for it. Raises GrpcError."""
-        for message in self.reader.feed(data):
+        size = len(data)
+        if self._reader is None:
+            below = size - _PREFIX_SIZE
+            if 0 <= below <= self._max_size and data[:_PREFIX_SIZE] == b"\0" + below.to_bytes(4, "big"):
+                self.arrived(data[_PREFIX_SIZE:])  # one frame holds one whole message: nearly always so
+                return size
+            self._reader = MessageReader(self._max_size)
+        for message in self._reader.feed(data):
             self.arrived(message)
-        return len(data)
+        return size
 
     def arrived(self, message: bytes) -> None:
         raise NotImplementedError

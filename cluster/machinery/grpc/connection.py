@@ -299,7 +299,7 @@ class Connection(asyncio.Protocol):
             raise ProtocolError(frames.PROTOCOL_ERROR, f"headers came twice on stream {stream}")
         if ends:
             fault = judged(headers)
-            if fault is None and call.reader.unfinished:
+            if fault is None and call.unfinished:
                 fault = GrpcError("INTERNAL", "the answer ended inside a message")
             self._calls.finish_from_there(call, fault)
 
