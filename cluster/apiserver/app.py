@@ -399,7 +399,7 @@ def _files(options: Options) -> list[str]:
         options.kubelet_client_certificate, options.kubelet_client_key, options.kubelet_certificate_authority,
         options.proxy_client_cert_file, options.proxy_client_key_file,
         *options.service_account_key_file, options.service_account_signing_key_file,
-        options.access.authentication_config,
+        options.access.authentication_config, options.access.authorization_config,
     ]  # fmt: skip
 
 

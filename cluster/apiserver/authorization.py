@@ -17,10 +17,11 @@ from cluster.machinery.field_errors import quoted
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import Forbidden, forbidden
 
+ABAC_VERSION = "abac.authorization.kubernetes.io/v1beta1"
 SUPER_GROUP = "system:masters"
 """Its members may do everything, whatever the roles say: the way back in when every binding is lost."""
 
-MODES = ("Node", "RBAC", "ABAC", "AlwaysAllow", "AlwaysDeny")
+MODES = ("Node", "RBAC", "ABAC", "Webhook", "AlwaysAllow", "AlwaysDeny")
 
 
 class AlwaysAllow:
@@ -95,33 +96,56 @@ def load_abac_policies(path: Path) -> list[AbacPolicy]:
         if not text or text.startswith("#"):
             continue
         try:
-            policy = json.loads(text)
-            if policy.get("kind") != "Policy":
-                raise ValueError(f"kind is {policy.get('kind')!r}, wanted 'Policy'")
-            spec = policy.get("spec") or {}
-            policies.append(
-                AbacPolicy(
-                    user=str(spec.get("user", "")),
-                    group=str(spec.get("group", "")),
-                    readonly=bool(spec.get("readonly", False)),
-                    api_group=str(spec.get("apiGroup", "")),
-                    resource=str(spec.get("resource", "")),
-                    namespace=str(spec.get("namespace", "")),
-                    non_resource_path=str(spec.get("nonResourcePath", "")),
-                )
-            )
-        except (ValueError, AttributeError) as error:
+            policies.append(_abac_policy(json.loads(text)))
+        except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}; write one abac v1beta1 Policy a line") from error
     return policies
+
+
+_ABAC_FIELDS = {"user": "user", "group": "group", "apiGroup": "api_group", "resource": "resource",
+                "namespace": "namespace", "nonResourcePath": "non_resource_path"}  # fmt: skip
+
+
+def _abac_policy(given: object) -> AbacPolicy:
+    """Raises ValueError. What is misspelt or of another type must not become a policy for more than was meant."""
+    if not isinstance(given, dict) or given.get("kind") != "Policy":
+        kind = given.get("kind") if isinstance(given, dict) else given
+        raise ValueError(f"kind is {kind!r}, wanted 'Policy'")
+    if given.get("apiVersion") != ABAC_VERSION:
+        raise ValueError(f"apiVersion is {given.get('apiVersion')!r}, wanted {ABAC_VERSION!r}")
+    spec = given.get("spec")
+    if not isinstance(spec, dict):
+        raise ValueError("spec is no object")
+    if unknown := sorted(spec.keys() - _ABAC_FIELDS.keys() - {"readonly"}):
+        raise ValueError(f"unknown field {unknown[0]!r}")
+    texts = {ours: spec.get(name, "") for name, ours in _ABAC_FIELDS.items()}
+    if wrong := [name for name, ours in _ABAC_FIELDS.items() if not isinstance(texts[ours], str)]:
+        raise ValueError(f"{wrong[0]} is {spec[wrong[0]]!r}, wanted a string")
+    readonly = spec.get("readonly", False)
+    if not isinstance(readonly, bool):
+        raise ValueError(f"readonly is {readonly!r}, wanted true or false")
+    return AbacPolicy(readonly=readonly, **texts)
 
 
 class UnionAuthorizer:
     """The chain that the server asks. system:masters is let through before any member of it."""
 
-    def __init__(self, authorizers: Sequence[Authorizer], rbac: RbacAuthorizer | None) -> None:
-        self._authorizers = tuple(authorizers)
-        self.rbac = rbac
+    def __init__(self, named: Sequence[tuple[str, Authorizer]]) -> None:
+        """`named` are the members in order, each with its mode."""
+        self._named = tuple(named)
+        self._authorizers = tuple(authorizer for _, authorizer in named)
+        self.rbac = next((one for one in self._authorizers if isinstance(one, RbacAuthorizer)), None)
         """The RBAC member, for rule resolution and escalation checks; None when the mode is off."""
+        self.generation = 0
+        """Changes whenever the chain does."""
+
+    def rearrange(self, modes: Sequence[str], webhooks: Sequence[Authorizer]) -> None:
+        """Another order and other webhooks; the members besides those stay."""
+        others = {mode: authorizer for mode, authorizer in self._named if mode != "Webhook"}
+        remaining = iter(webhooks)
+        self._named = tuple((mode, next(remaining) if mode == "Webhook" else others[mode]) for mode in modes)
+        self._authorizers = tuple(authorizer for _, authorizer in self._named)
+        self.generation += 1
 
     async def authorize(self, attributes: Attributes) -> Decision:
         if SUPER_GROUP in attributes.user.groups:
@@ -173,45 +197,55 @@ class UnionAuthorizer:
                 rules = [PolicyRule(("*",), ("*",), ("*",)), PolicyRule(("*",), non_resource_urls=("*",)), *rules]
             elif isinstance(authorizer, AbacAuthorizer):
                 incomplete = True
+        if any(mode == "Webhook" for mode, _ in self._named):
+            incomplete = True
+            errors = [*errors, "webhook authorizer does not support user rule resolution"]
         return rules, incomplete, aggregate(errors) if errors else ""
 
 
 def build_authorizer(
-    modes: Sequence[str], reader: ObjectReader, *, abac_policies: Sequence[AbacPolicy] = ()
+    modes: Sequence[str],
+    reader: ObjectReader,
+    *,
+    abac_policies: Sequence[AbacPolicy] = (),
+    webhooks: Sequence[Authorizer] = (),
 ) -> UnionAuthorizer:
     """
-    The chain for `--authorization-mode`, in the given order.
+    The chain for `--authorization-mode` or a configuration, in the given order.
 
     Args:
         modes: Of MODES.
         reader: The watch cache; RBAC needs the four RBAC kinds there, Node needs pods and what hangs on them.
         abac_policies: From `load_abac_policies`; needed by mode ABAC alone.
+        webhooks: One for each mode Webhook, in order.
 
     Raises:
         ValueError: A mode is unknown, given twice, or none is given.
     """
     if not modes:
         raise ValueError("no authorization mode is given; use --authorization-mode=Node,RBAC")
-    if len(set(modes)) != len(modes):
+    alone = [mode for mode in modes if mode != "Webhook"]
+    if len(set(alone)) != len(alone) or modes.count("Webhook") > max(len(webhooks), 1):
         raise ValueError(f"authorization modes {','.join(modes)} name one twice")
-    chain: list[Authorizer] = []
-    rbac: RbacAuthorizer | None = None
+    chain: list[tuple[str, Authorizer]] = []
+    remaining = iter(webhooks)
     for mode in modes:
         match mode:
             case "Node":
-                chain.append(NodeAuthorizer(reader))
+                chain.append((mode, NodeAuthorizer(reader)))
             case "RBAC":
-                rbac = RbacAuthorizer(reader)
-                chain.append(rbac)
+                chain.append((mode, RbacAuthorizer(reader)))
             case "ABAC":
-                chain.append(AbacAuthorizer(abac_policies))
+                chain.append((mode, AbacAuthorizer(abac_policies)))
+            case "Webhook":
+                chain.append((mode, next(remaining)))
             case "AlwaysAllow":
-                chain.append(AlwaysAllow())
+                chain.append((mode, AlwaysAllow()))
             case "AlwaysDeny":
-                chain.append(AlwaysDeny())
+                chain.append((mode, AlwaysDeny()))
             case _:
                 raise ValueError(f"authorization mode {mode!r} is unknown; there are {', '.join(MODES)}")
-    return UnionAuthorizer(chain, rbac)
+    return UnionAuthorizer(chain)
 
 
 def refusal(attributes: Attributes, reason: str = "") -> Forbidden:

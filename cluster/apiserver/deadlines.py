@@ -4,7 +4,7 @@ How long an ordinary request may take: the server's `--request-timeout`, or less
 Source: k8s.io/apiserver, pkg/endpoints/filters/request_deadline.go.
 """
 
-from cluster.apiserver.options import duration
+from cluster.apiserver.durations import duration
 from cluster.apiserver.router import Route
 from cluster.machinery.field_errors import quoted
 from cluster.machinery.status_errors import BadRequest

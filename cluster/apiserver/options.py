@@ -14,6 +14,7 @@ from cluster.apiserver import access_options
 from cluster.apiserver.access_options import AccessOptions
 from cluster.apiserver.audit import options as audit_flags
 from cluster.apiserver.audit.options import AuditOptions
+from cluster.apiserver.durations import duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +83,6 @@ class Options:
     verbosity: int
 
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def duration(text: str) -> float:
-    """Seconds of Go's `1h30m`, `500ms`, `0`. Raises ValueError."""
-    total, number, at = 0.0, "", 0
-    while at < len(text):
-        if text[at].isdigit() or text[at] == ".":
-            number += text[at]
-            at += 1
-            continue
-        unit = "ms" if text[at : at + 2] == "ms" else text[at]
-        if not number or unit not in _UNITS:
-            raise ValueError(f"{text!r} is no duration; write it like 5m or 1h30m")
-        total += float(number) * _UNITS[unit]
-        number, at = "", at + len(unit)
-    if number and float(number) != 0:
-        raise ValueError(f"{text!r} has no unit; write it like 5m or 1h30m")
-    return total
-
-
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.split(",") if word)
 
@@ -135,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     }.items():  # fmt: skip
         add(f"--{name}", default=default)
     for name, words in {
-        "etcd-servers": "", "authorization-mode": "AlwaysAllow", "api-audiences": "",
+        "etcd-servers": "", "authorization-mode": "", "api-audiences": "",
         "kubelet-preferred-address-types": "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP",
         "requestheader-allowed-names": "", "requestheader-extra-headers-prefix": "",
         "requestheader-group-headers": "", "requestheader-username-headers": "",
@@ -188,14 +168,22 @@ def parse(argv: list[str]) -> Options:
         values[name] = tuple(word for value in values[name] for word in value.split(","))
     if not values["api_audiences"]:
         values["api_audiences"] = values["service_account_issuer"][:1]
-    if "AlwaysAllow" in given.authorization_mode:
-        sys.stderr.write(
-            "--authorization-mode is AlwaysAllow: whoever is authenticated may do everything; "
-            "set --authorization-mode=Node,RBAC for more than a trial\n"
-        )
     try:
         values["audit"] = audit_flags.take(values)
         values["access"] = access_options.take(values)
     except ValueError as fault:
         parser.error(str(fault))
+    access: AccessOptions = values["access"]
+    if access.authorization_config and (given.authorization_mode or access.authorization_webhook.config_file):
+        parser.error(
+            "--authorization-config can not be specified when --authorization-mode or --authorization-webhook-* flags"
+            " are defined"
+        )
+    if not access.authorization_config:
+        given.authorization_mode = given.authorization_mode or ("AlwaysAllow",)
+    if "AlwaysAllow" in given.authorization_mode:
+        sys.stderr.write(
+            "--authorization-mode is AlwaysAllow: whoever is authenticated may do everything; "
+            "set --authorization-mode=Node,RBAC for more than a trial\n"
+        )
     return Options(**values)

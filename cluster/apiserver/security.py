@@ -11,7 +11,8 @@ from aiohttp import web
 from cryptography import x509
 
 from cluster.apiserver.authentication import Authenticator, FrontProxySettings, load_token_file
-from cluster.apiserver.authorization import UnionAuthorizer, build_authorizer, load_abac_policies
+from cluster.apiserver.authorization import UnionAuthorizer
+from cluster.apiserver.authorizer_sources import AuthorizerSources
 from cluster.apiserver.file_changes import FileChanges
 from cluster.apiserver.options import Options
 from cluster.apiserver.registry.registry import Registry
@@ -35,6 +36,7 @@ class Security:
     issuer: TokenIssuer | None
     token_pages: dict[str, bytes]
     token_sources: TokenSources
+    authorizer_sources: AuthorizerSources
 
     async def authenticate(self, request: web.BaseRequest) -> UserInfo:
         """Raises Unauthorized."""
@@ -53,9 +55,11 @@ class Security:
         keys = [*options.service_account_key_file, options.service_account_signing_key_file]
         files.on_change("the ServiceAccount keys", keys, self._reload_keys)
         self.token_sources.watch_file(files, self.authenticator)
+        self.authorizer_sources.watch_file(files)
 
     async def close(self) -> None:
         await self.token_sources.close()
+        await self.authorizer_sources.close()
 
     def _reload_tokens(self) -> None:
         self.authenticator.use_tokens(load_token_file(Path(self.options.token_auth_file)))
@@ -111,11 +115,11 @@ def build(options: Options, registry: Registry) -> Security:
         front_proxy=_front_proxy(options),
         others=sources.sources,
     )
-    policies = load_abac_policies(Path(options.authorization_policy_file)) if options.authorization_policy_file else []
-    authorizer = build_authorizer(options.authorization_mode, registry, abac_policies=policies)
+    authorizers = AuthorizerSources(options, registry)
+    authorizer = authorizers.chain
     reviews = Reviews(authenticator, authorizer)
     pages = _token_pages(options, issuer, keys)
-    return Security(options, authenticator, verifier, authorizer, reviews, issuer, pages, sources)
+    return Security(options, authenticator, verifier, authorizer, reviews, issuer, pages, sources, authorizers)
 
 
 def _verification_keys(options: Options) -> list[VerificationKey]:

@@ -123,7 +123,9 @@ def server_options(etcd_url: str, directory: Path, *extra: str) -> options.Optio
     return options.parse(
         [
             f"--etcd-servers={etcd_url}", "--secure-port=0", "--bind-address=127.0.0.1", f"--cert-dir={directory}",
-            f"--token-auth-file={tokens}", "--authorization-mode=Node,RBAC", "--endpoint-reconciler-type=none", *extra,
+            f"--token-auth-file={tokens}", "--endpoint-reconciler-type=none",
+            *([] if any("--authorization-config" in flag for flag in extra) else ["--authorization-mode=Node,RBAC"]),
+            *extra,
         ]
     )  # fmt: skip
 

@@ -160,7 +160,8 @@ class PlainReads:
 
     def _is_allowed(self, reading: Reading, user: UserInfo) -> bool:
         roles, bindings, cluster_roles, cluster_bindings = self._roles
-        seen = (roles.changes, bindings.changes, cluster_roles.changes, cluster_bindings.changes)
+        changes = (roles.changes, bindings.changes, cluster_roles.changes, cluster_bindings.changes)
+        seen = (*changes, self._authorizer.generation)
         if seen != self._roles_seen:
             self._roles_seen = seen
             self._forget()

@@ -178,9 +178,11 @@ def test_refusal_is_in_upstreams_words(asked: Attributes, message: str) -> None:
 
 async def test_abac_policies_are_read_line_by_line(tmp_path: Any) -> None:
     file = tmp_path / "policy.jsonl"
+    head = '{"kind": "Policy", "apiVersion": "abac.authorization.kubernetes.io/v1beta1", "spec": '
     file.write_text(
-        '# comment\n{"kind": "Policy", "spec": {"user": "bob", "namespace": "ns", "resource": "pods", "apiGroup": "*",'
-        ' "readonly": true}}\n{"kind": "Policy", "spec": {"group": "dev", "nonResourcePath": "/logs/*"}}\n'
+        f'# comment\n{head}{{"user": "bob", "namespace": "ns", "resource": "pods", "apiGroup": "*",'
+        ' "readonly": true}}\n'
+        f'{head}{{"group": "dev", "nonResourcePath": "/logs/*"}}}}\n'
     )
     chain = build_authorizer(["ABAC"], FakeObjects(), abac_policies=load_abac_policies(file))
 
@@ -191,9 +193,14 @@ async def test_abac_policies_are_read_line_by_line(tmp_path: Any) -> None:
     assert not await allowed(verb="delete", resource="pods", namespace="ns")
     assert not await allowed(verb="get", resource="pods", namespace="other")
     assert await allowed(verb="get", path="/logs/x")
-    file.write_text("{}")
-    with pytest.raises(ValueError, match="line 1"):
-        load_abac_policies(file)
+    for line in (
+        "{}", "[]", '{"kind": "Policy", "spec": {"user": "*"}}', f'{head}{{"user": 1}}}}',
+        f'{head}{{"readonly": "false"}}}}',
+        f'{head}{{"apigroup": "*"}}}}', f"{head}[]}}", "nonsense",
+    ):  # fmt: skip
+        file.write_text(f"\n{line}")
+        with pytest.raises(ValueError, match="line 2"):
+            load_abac_policies(file)
 
 
 @pytest.mark.parametrize(
