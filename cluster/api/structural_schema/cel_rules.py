@@ -5,13 +5,16 @@ Source: k8s.io/apiextensions-apiserver, pkg/apiserver/schema/cel (validation.go,
 """
 
 import base64
+import functools
 import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.api.cel import costs
+import orjson
+
+from cluster.api.cel import costs, estimates, sizes
 from cluster.api.cel.environment import Environment, Program, dynamic
 from cluster.api.cel.schema_types import SchemaTypes, escaped
 from cluster.api.cel.times import read_duration, read_timestamp
@@ -50,54 +53,96 @@ class Place:
     path: str
     schema: Schema
     root: bool
+    count: int | None
+    """How often it can be in one object; None when nothing in the schema bounds that."""
 
 
-def places(schema: Schema, path: str = "", *, root: bool = True) -> Iterator[Place]:
+def places(schema: Schema, path: str = "", *, root: bool = True, count: int | None = 1) -> Iterator[Place]:
     """Every part of a schema that has rules."""
     if schema.get(KEY):
-        yield Place(path, schema, root)
+        yield Place(path, schema, root, count)
     for name, part in (schema.get("properties") or {}).items():
-        yield from places(part, f"{path}.properties[{name}]", root=False)
-    for key in ("items", "additionalProperties"):
+        yield from places(part, f"{path}.properties[{name}]", root=False, count=count)
+    for key, bound in (("items", "maxItems"), ("additionalProperties", "maxProperties")):
         if isinstance(part := schema.get(key), dict):
-            yield from places(part, f"{path}.{key}", root=False)
+            many = schema.get(bound)
+            within = None if count is None or many is None else sizes.product(count, int(many))
+            yield from places(part, f"{path}.{key}", root=False, count=within)
 
 
 def validate_rules(schema: Schema, path: str) -> list[FieldError]:
-    """Faults of the rules themselves: what is no expression over the types of its place."""
+    """Faults of the rules themselves: what is no expression over the types of its place, or could cost too much."""
     errors: list[FieldError] = []
+    costs_of: list[tuple[int, str]] = []
     for place in places(schema):
         typed = _environments(place)
         for index, entry in enumerate(place.schema[KEY]):
             where = f"{path}{place.path}.{KEY}[{index}]"
             environment = typed[bool(entry.get("optionalOldSelf"))]
-            rule = entry.get("rule") or ""
-            if not rule.strip():
-                errors.append(field_errors.required(f"{where}.rule", "rule is not specified"))
-            else:
-                errors += _compiled(environment, f"{where}.rule", rule, "bool")
-            if entry.get("messageExpression"):
-                errors += _compiled(environment, f"{where}.messageExpression", entry["messageExpression"], "string")
-    return errors
+            for key, wanted in (("rule", "bool"), ("messageExpression", "string")):
+                expression = entry.get(key) or ""
+                if expression.strip():
+                    found, cost = _judged(environment, f"{where}.{key}", expression, wanted, place)
+                    errors += found
+                    costs_of.append((cost, f"{where}.{key}"))
+                elif key == "rule":
+                    errors.append(field_errors.required(f"{where}.rule", "rule is not specified"))
+    return errors + _over_total(costs_of, path)
+
+
+MOST_EXPENSIVE = 4
+"""Rules that are named when all together are too expensive."""
+
+
+def _over_total(costs_of: list[tuple[int, str]], path: str) -> list[FieldError]:
+    whole = sizes.total(*(cost for cost, _ in costs_of)) if costs_of else 0
+    if whole <= estimates.SCHEMA_LIMIT:
+        return []
+    detail = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
+    worst = sorted(costs_of, key=lambda one: -one[0])[:MOST_EXPENSIVE]
+    subject = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema"
+    text = estimates.exceeded(subject, whole, estimates.SCHEMA_LIMIT)
+    return [*(field_errors.forbidden(where, detail) for _, where in worst), field_errors.forbidden(path, text)]
 
 
 def _environments(place: Place) -> tuple[Environment, Environment]:
     """For rules whose oldSelf is a plain value, and for those where it is optional."""
+    return _typed(orjson.dumps(place.schema, option=orjson.OPT_SORT_KEYS), place.root)
+
+
+@functools.lru_cache(maxsize=256)  # definitions are applied again and again
+def _typed(schema: bytes, root: bool) -> tuple[Environment, Environment]:
     types = SchemaTypes()
-    own = types.add(place.schema, root=place.root)
+    own = types.add(orjson.loads(schema), root=root)
     # The checker cannot say "optional of"; what is done with an optional oldSelf is checked when it runs.
     return types.typed({"self": own, "oldSelf": own}), types.typed({"self": own, "oldSelf": "dyn"})
 
 
-def _compiled(environment: Environment, path: str, expression: str, wanted: str) -> list[FieldError]:
+def _judged(
+    environment: Environment, path: str, expression: str, wanted: str, place: Place
+) -> tuple[list[FieldError], int]:
+    """Faults, and the estimated cost for a whole object."""
     subject = "messageExpression" if wanted == "string" else "cel expression"
     try:
-        result = environment.compile(expression).result
+        program = environment.compile(expression)
     except CompileError as fault:
-        return [field_errors.invalid(path, expression, f"compilation failed: {fault}")]
-    if result in (wanted, "dyn"):
-        return []
-    return [field_errors.invalid(path, expression, f"{subject} must evaluate to a {wanted}")]
+        return [field_errors.invalid(path, expression, f"compilation failed: {fault}")], 0
+    if program.result not in (wanted, "dyn"):
+        return [field_errors.invalid(path, expression, f"{subject} must evaluate to a {wanted}")], 0
+    bounds = sizes.of_schema(_whole(place))
+    once = estimates.most(program.checked.root, {"self": bounds, "oldSelf": bounds})
+    count = sizes.most_of(place.schema) if place.count is None else place.count
+    cost = sizes.product(once, count)
+    if cost <= estimates.RULE_LIMIT:
+        return [], cost
+    name = "estimated messageExpression cost" if wanted == "string" else "estimated rule cost"
+    return [field_errors.forbidden(path, estimates.exceeded(name, cost, estimates.RULE_LIMIT))], cost
+
+
+def _whole(place: Place) -> Schema:
+    if not place.root:
+        return place.schema
+    return {**place.schema, "type": "object", "properties": {**(place.schema.get("properties") or {}), **_ROOT}}
 
 
 def unsupported(schema: Schema) -> list[str]:
