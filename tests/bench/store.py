@@ -1,4 +1,4 @@
-"""etcd's client alone: writes, reads, pages and a watch, with and without TLS, and what they cost this process."""
+"""The stores alone: etcd with and without TLS, and the embedded one; writes, reads, pages, a watch, and their cost."""
 
 import asyncio
 import datetime as dt
@@ -13,7 +13,9 @@ import uvloop
 
 from cluster.pki.authority import make_authority
 from cluster.pki.issue import CertificateContent, Usage, issue_key_pair
-from cluster.store.backend import compare_mod, get, put, range_end
+from cluster.store.backend import Backend, compare_mod, get, put, range_end
+from cluster.store.embedded.address import Address
+from cluster.store.embedded.store import EmbeddedStore
 from cluster.store.etcd_client import EtcdClient, EtcdTLS
 from tests.bench.control_plane import OBJECT_BYTES, etcd
 from tests.bench.figures import Figures
@@ -26,13 +28,16 @@ PREFIX = b"/bench/"
 
 def measure(figures: Figures) -> None:
     with etcd() as url:
-        uvloop.run(_all(figures, "plain", EtcdClient([url])))
+        uvloop.run(_all(figures, "etcd, plain", EtcdClient([url])))
     with TemporaryDirectory() as name:
         identity = Path(name)
         _write_identity(identity)
         tls = EtcdTLS(*(str(identity / part) for part in ("ca.crt", "client.crt", "client.key")))
         with etcd(identity) as url:
-            uvloop.run(_all(figures, "TLS", EtcdClient([url], tls)))
+            uvloop.run(_all(figures, "etcd, TLS", EtcdClient([url], tls)))
+    with TemporaryDirectory() as name:
+        uvloop.run(_all(figures, "embedded, file", EmbeddedStore(Address(Path(name, "store.db")))))
+    uvloop.run(_all(figures, "embedded, memory", EmbeddedStore(Address(None))))
 
 
 def _write_identity(directory: Path) -> None:
@@ -46,7 +51,7 @@ def _write_identity(directory: Path) -> None:
         (directory / f"{name}.key").write_bytes(pair.key_pem)
 
 
-async def _all(figures: Figures, how: str, client: EtcdClient) -> None:
+async def _all(figures: Figures, how: str, client: Backend) -> None:
     numbers = itertools.count()
 
     async def create() -> None:
@@ -59,12 +64,12 @@ async def _all(figures: Figures, how: str, client: EtcdClient) -> None:
     async def revision() -> None:
         await client.current_revision()
 
-    await _rate(figures, f"etcd, {how}: create txn, 2 KB", create)
-    await _rate(figures, f"etcd, {how}: get, 2 KB", read)
-    await _rate(figures, f"etcd, {how}: revision", revision)
-    await _one_at_a_time(figures, f"etcd, {how}: get, one at a time", read)
-    written = await _pages(figures, f"etcd, {how}: pages of 2000 x 2 KB", client)
-    await _watch(figures, f"etcd, {how}: watch", client, written)
+    await _rate(figures, f"{how}: create txn, 2 KB", create)
+    await _rate(figures, f"{how}: get, 2 KB", read)
+    await _rate(figures, f"{how}: revision", revision)
+    await _one_at_a_time(figures, f"{how}: get, one at a time", read)
+    written = await _pages(figures, f"{how}: pages of 2000 x 2 KB", client)
+    await _watch(figures, f"{how}: watch", client, written)
     await client.close()
 
 
@@ -90,7 +95,7 @@ async def _one_at_a_time(figures: Figures, name: str, call: Callable[[], Awaitab
     figures.add(name, 1e3 * (time.perf_counter() - began) / 500, "ms each")
 
 
-async def _pages(figures: Figures, name: str, client: EtcdClient) -> int:
+async def _pages(figures: Figures, name: str, client: Backend) -> int:
     """Returns how many objects there are."""
     key, read = PREFIX, 0
     began, cpu = time.perf_counter(), _cpu_seconds()
@@ -105,7 +110,7 @@ async def _pages(figures: Figures, name: str, client: EtcdClient) -> int:
     return read
 
 
-async def _watch(figures: Figures, name: str, client: EtcdClient, written: int) -> None:
+async def _watch(figures: Figures, name: str, client: Backend, written: int) -> None:
     """History first, as after a restart: etcd sends it as fast as it can."""
     seen = 0
     began, cpu = time.perf_counter(), _cpu_seconds()

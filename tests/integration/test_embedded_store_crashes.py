@@ -15,6 +15,7 @@ from cluster.store import backend
 from cluster.store.backend import StoreError, range_end
 from cluster.store.embedded.address import Address
 from cluster.store.embedded.store import EmbeddedStore
+from tests.integration.conftest import serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,6 +85,21 @@ def _all_events(database: object) -> object:
 
     everything = pb.RangeRequest(key=b"\0", range_end=b"\0", revision=1)
     return database.changes(everything, 1 << 30)  # type: ignore[attr-defined]
+
+
+async def test_a_full_store_is_told_to_clients_who_may_still_delete(tmp_path: Path) -> None:
+    async with serving(f"embedded://{tmp_path}/store.db?quota=4000000", tmp_path) as api:
+        maps, taken, status = f"{await api.namespace('t-full')}/configmaps", -1, 201
+        while status == 201:
+            taken += 1
+            body = {"metadata": {"name": f"c{taken}"}, "data": {"text": "x" * 200_000}}
+            status, answer = await api.call("POST", maps, body)
+        assert (status, answer["code"]) == (507, 507)
+        assert "database space exceeded" in answer["message"]
+        assert taken > 3
+        for number in range(taken):
+            assert (await api.call("DELETE", f"{maps}/c{number}"))[0] == 200
+        assert (await api.call("GET", maps))[1]["items"] == []
 
 
 @pytest.fixture
