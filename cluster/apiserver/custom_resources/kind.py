@@ -12,6 +12,7 @@ from cluster.api.custom_resource import CustomResource
 from cluster.apiserver.registry.kinds import Kind
 from cluster.machinery import typed
 from cluster.machinery.objects import Object, copy_object
+from cluster.machinery.status_errors import ApiError
 from cluster.store.encoding import Entry
 
 if TYPE_CHECKING:
@@ -57,7 +58,10 @@ class CustomKind(Kind):
 
     def _converted(self, obj: Object, version: str) -> Object:
         if self.converter is not None:
-            raise AssertionError(f"{obj['apiVersion']} {obj['kind']} is read as {version} before it was converted")
+            # Whoever serves clients has asked `converted` before; readers inside the server cannot wait for a webhook.
+            what = f"conversion webhook for {obj['apiVersion']}, Kind={obj['kind']}"
+            why = f"the server's own readers cannot wait for it; refer to the stored version {obj['apiVersion']}"
+            raise ApiError(f"{what} failed: {why}", code=500, reason="")
         obj["apiVersion"] = version
         return obj
 
