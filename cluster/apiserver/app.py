@@ -17,6 +17,7 @@ from aiohttp import web
 
 from cluster.api import resources
 from cluster.apiserver import encryption_at_rest, health, memory, security, serving_certificate, start_up
+from cluster.apiserver.admission import configuration as admission_configuration
 from cluster.apiserver.admission.chain import build_admission
 from cluster.apiserver.admission.plugin import Plugin, Surroundings
 from cluster.apiserver.admission.policies.plugins import MutatingAdmissionPolicy, ValidatingAdmissionPolicy
@@ -112,6 +113,7 @@ class Apiserver:
             self.registry,
             authorizer=self.security.authorizer,
             extra=self._late_plugins(),
+            configurations=admission_configuration.load(options.access.admission_config),
         )
         self.allocator: Allocator | None = None
         services = self.registry.kind(resources.SERVICES).strategy

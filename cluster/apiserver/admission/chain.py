@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from cluster.apiserver.admission import (
     certificates,
+    event_rate_limit,
     ingress_class,
     limit_ranger,
     namespace_lifecycle,
@@ -27,6 +28,7 @@ from cluster.apiserver.admission import (
     services_and_images,
     storage,
 )
+from cluster.apiserver.admission.configuration import Configurations
 from cluster.apiserver.admission.plugin import Plugin, Surroundings
 from cluster.apiserver.requests import AdmissionRequest, Authorizer, ObjectReader, ObjectWriter
 
@@ -50,13 +52,14 @@ PLUGINS: tuple[type[Plugin], ...] = (
     ingress_class.DefaultIngressClass,
     pod_topology.PodTopologyLabels,
     services_and_images.DenyServiceExternalIPs,
+    event_rate_limit.EventRateLimit,
     # Upstream checks escalation in the storage of the RBAC kinds; here it is a plugin that cannot be turned off.
     rbac_escalation.RbacEscalation,
     resource_quota.ResourceQuota,
 )
 """Every built-in plugin, in the order in which they run."""
 
-OFF_BY_DEFAULT = frozenset({"NodeRestriction", "AlwaysPullImages", "DenyServiceExternalIPs"})
+OFF_BY_DEFAULT = frozenset({"NodeRestriction", "AlwaysPullImages", "DenyServiceExternalIPs", "EventRateLimit"})
 ALWAYS_ON = frozenset({"RbacEscalation"})
 
 _LATE = (
@@ -131,6 +134,7 @@ def build_admission(
     *,
     authorizer: Authorizer | None = None,
     extra: Sequence[Plugin] = (),
+    configurations: Configurations | None = None,
 ) -> AdmissionChain:
     """
     The chain for `--enable-admission-plugins` and `--disable-admission-plugins`.
@@ -142,9 +146,10 @@ def build_admission(
         writer: For plugins that write (ResourceQuota keeps the used amounts).
         authorizer: For plugins that ask whether the user may (certificates, roles); None lets everything pass.
         extra: Webhooks and policies; in upstream's order they run before ResourceQuota, those that are disabled never.
+        configurations: What the plugins' configuration file says.
 
     Raises:
-        ValueError: A plugin is unknown, or is enabled and disabled at once.
+        ValueError: A plugin is unknown, is enabled and disabled at once, or is configured wrongly.
     """
     wanted, unwanted = set(enabled_extra), set(disabled)
     known = {plugin.name for plugin in PLUGINS} | OUTSIDE
@@ -152,7 +157,7 @@ def build_admission(
         raise ValueError(f"admission plugins {', '.join(unknown)} are unknown; there are {', '.join(sorted(known))}")
     if both := sorted(wanted & unwanted):
         raise ValueError(f"admission plugins {', '.join(both)} are both enabled and disabled; decide for one")
-    around = Surroundings(reader, writer, authorizer)
+    around = Surroundings(reader, writer, authorizer, configurations or {})
     on = [
         plugin(around)
         for plugin in PLUGINS

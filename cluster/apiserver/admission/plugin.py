@@ -5,8 +5,9 @@ A plugin says which operations on which resources concern it; the chain asks it 
 touch two or three plugins of thirty.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from cluster.apiserver.admission.configuration import Configurations
 from cluster.apiserver.requests import AdmissionRequest, Authorizer, ObjectReader, ObjectWriter
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import Forbidden, forbidden
@@ -23,6 +24,8 @@ class Surroundings:
     writer: ObjectWriter
     authorizer: Authorizer | None = None
     """None in tests and single-user servers: everything is allowed."""
+    configurations: Configurations = field(default_factory=dict)
+    """What the plugins' configuration file says, by plugin."""
 
 
 class Plugin:

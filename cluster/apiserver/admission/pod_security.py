@@ -1,15 +1,16 @@
 """PodSecurity: the namespace's labels say which standard its pods must meet, and which they are warned about."""
 
+from collections.abc import Mapping
+
 from cluster.api import resources
-from cluster.apiserver.admission.plugin import CREATE, UPDATE, Plugin, metadata_of, refuse, spec_of
+from cluster.apiserver.admission.plugin import CREATE, UPDATE, Plugin, Surroundings, metadata_of, refuse, spec_of
 from cluster.apiserver.admission.pod_security_checks import violations
+from cluster.apiserver.admission.pod_security_configuration import LEVELS, MODES, Policy, settings_of
 from cluster.apiserver.requests import AdmissionRequest
 from cluster.machinery.field_errors import invalid, invalid_from
 from cluster.machinery.objects import Object
 
 LABEL_PREFIX = "pod-security.kubernetes.io/"
-LEVELS = ("privileged", "baseline", "restricted")
-MODES = ("enforce", "audit", "warn")
 MAX_REPORTED_PODS = 10
 
 # Resources with a pod template, and the way to it.
@@ -30,6 +31,11 @@ class PodSecurity(Plugin):
     operations = frozenset({CREATE, UPDATE})
     resources = frozenset({"pods", "namespaces", *TEMPLATES})
 
+    def __init__(self, around: Surroundings) -> None:
+        """Raises ValueError for a wrong configuration."""
+        super().__init__(around)
+        self._settings = settings_of(around.configurations.get(self.name))
+
     async def validate(self, request: AdmissionRequest) -> None:
         if request.obj is None:
             return
@@ -45,11 +51,28 @@ class PodSecurity(Plugin):
     def _pod(self, request: AdmissionRequest, pod: Object) -> None:
         if request.operation == UPDATE and spec_of(request.old) == spec_of(pod):
             return
+        if self._is_exempt(request, spec_of(pod)):
+            return
         policy = self._policy(request.namespace)
+        request.annotations[LABEL_PREFIX + "enforce-policy"] = ":".join(policy["enforce"])
+        if found := _describe(policy["audit"], pod):
+            request.annotations[LABEL_PREFIX + "audit-violations"] = f"would violate PodSecurity {found}"
         if found := _describe(policy["enforce"], pod):
             raise refuse(request, f"violates PodSecurity {found}")
         if found := _describe(policy["warn"], pod):
             request.warnings.append(f"would violate PodSecurity {found}")
+
+    def _is_exempt(self, request: AdmissionRequest, spec: Object) -> bool:
+        settings = self._settings
+        for what, exempt in (
+            ("namespace", request.namespace in settings.namespaces),
+            ("user", request.user.name in settings.usernames),
+            ("runtimeClass", (spec.get("runtimeClassName") or "") in settings.runtime_classes),
+        ):
+            if exempt:
+                request.annotations[LABEL_PREFIX + "exempt"] = what
+                return True
+        return False
 
     def _template(self, request: AdmissionRequest, obj: Object) -> None:
         template: Object = obj
@@ -57,7 +80,11 @@ class PodSecurity(Plugin):
             template = template.get(field) or {}
         if not template.get("spec"):
             return
+        if self._is_exempt(request, template["spec"]):
+            return
         policy = self._policy(request.namespace)
+        if found := _describe(policy["audit"], template):
+            request.annotations[LABEL_PREFIX + "audit-violations"] = f"would violate PodSecurity {found}"
         # Only warned about: the pods made from it are refused, and the controller reports that.
         if found := _describe(policy["warn"], template):
             request.warnings.append(f"would violate PodSecurity {found}")
@@ -77,7 +104,10 @@ class PodSecurity(Plugin):
                 faults.append(invalid(f"metadata.labels[{key}-version]", version, 'must be "latest" or "v1.x"'))
         if faults:
             raise invalid_from(request.resource, str(namespace["metadata"].get("name") or ""), faults)
-        new, old = policy_of(labels)["enforce"], policy_of(old_labels)["enforce"]
+        if str(namespace["metadata"].get("name") or "") in self._settings.namespaces:
+            return
+        defaults = self._settings.defaults
+        new, old = policy_of(labels, defaults)["enforce"], policy_of(old_labels, defaults)["enforce"]
         if request.operation == UPDATE and new != old and new[0] != "privileged":
             self._report_existing(request, str(namespace["metadata"]["name"]), new)
 
@@ -101,15 +131,15 @@ class PodSecurity(Plugin):
 
     def _policy(self, namespace: str) -> dict[str, tuple[str, str]]:
         found = self.reader.get(resources.NAMESPACES, "", namespace)
-        return policy_of(((found or {}).get("metadata") or {}).get("labels") or {})
+        return policy_of(((found or {}).get("metadata") or {}).get("labels") or {}, self._settings.defaults)
 
 
-def policy_of(labels: Object) -> dict[str, tuple[str, str]]:
-    """mode -> (level, version). A level nobody knows is taken as the strictest; none at all as privileged."""
+def policy_of(labels: Object, defaults: Mapping[str, Policy]) -> dict[str, Policy]:
+    """mode -> (level, version). A level nobody knows is taken as the strictest; none at all as the configured one."""
     policy = {}
     for mode in MODES:
-        level = labels.get(LABEL_PREFIX + mode, "privileged")
-        version = labels.get(f"{LABEL_PREFIX}{mode}-version", "latest")
+        level = labels.get(LABEL_PREFIX + mode, defaults[mode][0])
+        version = labels.get(f"{LABEL_PREFIX}{mode}-version", defaults[mode][1])
         policy[mode] = (level if level in LEVELS else "restricted", version)
     return policy
 

@@ -5,14 +5,19 @@ Booking is a compare-and-swap on the quota's status, so two servers cannot spend
 manager counts again later and so returns what was booked for writes that failed.
 """
 
+from collections.abc import Sequence
+
 from cluster.api import quota, resources
-from cluster.apiserver.admission.plugin import CREATE, UPDATE, Plugin, refuse
+from cluster.apiserver.admission.configuration import PluginConfiguration
+from cluster.apiserver.admission.plugin import CREATE, UPDATE, Plugin, Surroundings, refuse
 from cluster.apiserver.requests import AdmissionRequest
+from cluster.machinery.field_errors import required
 from cluster.machinery.objects import Object, copy_object
 from cluster.machinery.quantity import Quantity
 from cluster.machinery.status_errors import Conflict, NotFound, TooManyRequests
 
 RESOURCE_QUOTAS = resources.named("resourcequotas")
+API_VERSIONS = ("apiserver.config.k8s.io/v1", "resourcequota.admission.k8s.io/v1")
 ATTEMPTS = 10
 """Tries of the compare-and-swap; upstream's bulk evaluator takes about as many."""
 
@@ -21,12 +26,41 @@ class ResourceQuota(Plugin):
     name = "ResourceQuota"
     operations = frozenset({CREATE, UPDATE})
 
+    def __init__(self, around: Surroundings) -> None:
+        """Raises ValueError for a wrong configuration."""
+        super().__init__(around)
+        self._limited = _limited_resources(around.configurations.get(self.name))
+
     async def validate(self, request: AdmissionRequest) -> None:
         if not request.namespace or request.obj is None or not _concerns(request):
             return
+        quotas = self.reader.list(RESOURCE_QUOTAS, request.namespace)
+        if self._limited:
+            self._require_quota(request, request.obj, quotas)
         # Mostly there is no quota at all: then nothing is computed.
-        for existing in self.reader.list(RESOURCE_QUOTAS, request.namespace):
+        for existing in quotas:
             await self._charge(request, existing)
+
+    def _require_quota(self, request: AdmissionRequest, obj: Object, quotas: Sequence[Object]) -> None:
+        """What is limited by configuration may only be used where a quota says how much of it."""
+        qualified = request.resource.qualified
+        parts = [part for limited, contains in self._limited if limited == qualified for part in contains]
+        if not parts:
+            return
+        before = quota.usage_of(qualified, request.old) if request.old is not None else {}
+        used = [
+            name
+            for name, amount in quota.usage_of(qualified, obj).items()
+            if amount > before.get(name, quota.ZERO) and any(part in name for part in parts)
+        ]
+        covered = {
+            name
+            for existing in quotas
+            if quota.scopes_match(existing, qualified, obj)
+            for name in (existing.get("status") or {}).get("hard") or {}
+        }
+        if missing := sorted(set(used) - covered):
+            raise refuse(request, f"insufficient quota to consume: {','.join(missing)}")
 
     async def _charge(self, request: AdmissionRequest, existing: Object) -> None:
         current: Object | None = existing
@@ -49,6 +83,26 @@ class ResourceQuota(Plugin):
             f"Operation cannot be fulfilled: the quota {existing['metadata']['name']} is changed too often; try again",
             retry_after=1,
         )
+
+
+def _limited_resources(given: PluginConfiguration | None) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(`pods`, parts of the names of what they use) each."""
+    if given is None:
+        return ()
+    reading = given.open("Configuration", API_VERSIONS)
+    reading.known(given.fields, "", ("kind", "apiVersion", "limitedResources"))
+    found = []
+    for at, one in reading.objects(given.fields.get("limitedResources"), "limitedResources"):
+        # By scopes upstream can limit too; here nobody shall believe that they are looked at.
+        reading.known(one, at, ("apiGroup", "resource", "matchContains"))
+        plural = reading.text(one.get("resource"), f"{at}.resource")
+        group = reading.text(one.get("apiGroup"), f"{at}.apiGroup")
+        if not plural:
+            reading.faults.append(required(f"{at}.resource"))
+        contains = reading.words(one.get("matchContains"), f"{at}.matchContains")
+        found.append((f"{plural}.{group}" if group else plural, contains))
+    reading.finish("resource quota Configuration")
+    return tuple(found)
 
 
 def _concerns(request: AdmissionRequest) -> bool:
