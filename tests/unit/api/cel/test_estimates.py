@@ -89,3 +89,10 @@ def test_a_rule_about_a_field_that_is_not_there_is_refused() -> None:
     assert "found no matching overload for '_>_' applied to '(int, string)'" in fault.message
     (fault,) = validate_rules(obj("self.a", a=NUMBER), "s")
     assert fault.message.endswith("cel expression must evaluate to a bool")
+
+
+def test_of_very_many_rules_the_last_are_checked_without_types() -> None:
+    parts = {f"p{number:03}": obj("self.nothing > 1", a=NUMBER) for number in range(120)}
+    assert len(validate_rules(obj(**parts), "s")) == 100
+    parts["p119"] = obj("1 +", a=NUMBER)
+    assert len(validate_rules(obj(**parts), "s")) == 101
