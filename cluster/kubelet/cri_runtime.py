@@ -7,8 +7,7 @@ With cri_messages.py the only module that knows the CRI; everybody else sees the
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import grpc
-import grpc.aio
+from google.protobuf.message import DecodeError
 
 from cluster.kubelet.cri_messages import (
     container_config,
@@ -38,6 +37,8 @@ from cluster.kubelet.runtime import (
     Sandbox,
     SandboxSpec,
 )
+from cluster.machinery.grpc.channel import Channel
+from cluster.machinery.grpc.errors import GrpcError
 
 _RUNTIME = "/runtime.v1.RuntimeService/"
 _IMAGES = "/runtime.v1.ImageService/"
@@ -56,18 +57,7 @@ class CriRuntime:
     def __init__(self, endpoint: str) -> None:
         """`endpoint` is unix:///path."""
         self.endpoint = endpoint
-        self._channel = grpc.aio.insecure_channel(
-            endpoint,
-            options=[
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                # containerd starts seconds after us at boot: grpc's own back-off grows to two minutes.
-                ("grpc.max_reconnect_backoff_ms", 2000),
-                ("grpc.default_authority", "localhost"),
-                ("grpc.use_local_subchannel_pool", 1),
-            ],
-        )
-        self._calls: dict[str, Any] = {}
+        self._channel = Channel(endpoint, max_message=MAX_MESSAGE_BYTES)
 
     async def __aenter__(self) -> "CriRuntime":
         return self
@@ -76,15 +66,13 @@ class CriRuntime:
         await self._channel.close()
 
     async def _call(self, path: str, request: Any, answer: Any, seconds: float | None = CALL_SECONDS) -> Any:
-        method = self._calls.get(path)
-        if method is None:
-            method = self._calls[path] = self._channel.unary_unary(
-                path, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
-            )
         try:
-            return await method(request, timeout=seconds)
-        except grpc.aio.AioRpcError as error:
-            raise RuntimeFault(error.details() or str(error.code()), error.code().name) from error
+            found = answer.FromString(await self._channel.unary(path, request.SerializeToString(), seconds))
+        except GrpcError as error:
+            raise RuntimeFault(error.details or error.code, error.code) from error
+        except DecodeError as error:
+            raise RuntimeFault(f"the runtime's answer to {path} is no message: {error}", "INTERNAL") from error
+        return found
 
     async def version(self) -> RuntimeVersion:
         v = await self._call(_RUNTIME + "Version", cri.VersionRequest(version="0.1.0"), cri.VersionResponse)
@@ -255,18 +243,17 @@ class CriRuntime:
         return None
 
     async def events(self) -> AsyncIterator[None]:
-        subscribe = self._channel.unary_stream(
-            _EVENTS,
-            request_serializer=cri.SubscribeRequest.SerializeToString,
-            response_deserializer=cri.EventEnvelope.FromString,
-        )
         topics = ("/tasks/exit", "/tasks/oom", "/tasks/start", "/containers/delete")
-        filters = [f'namespace==k8s.io,topic=="{topic}"' for topic in topics]
+        request = cri.SubscribeRequest(filters=[f'namespace==k8s.io,topic=="{topic}"' for topic in topics])
         try:
-            async for _ in subscribe(cri.SubscribeRequest(filters=filters)):
-                yield None
-        except grpc.aio.AioRpcError as error:
-            raise RuntimeFault(error.details() or str(error.code()), error.code().name) from error
+            stream = await self._channel.stream(_EVENTS, request.SerializeToString(), CALL_SECONDS, ends=True)
+            try:
+                async for _ in stream:
+                    yield None
+            finally:
+                stream.cancel()
+        except GrpcError as error:
+            raise RuntimeFault(error.details or error.code, error.code) from error
 
     async def _gone_is_fine(self, path: str, request: Any, answer: Any, seconds: float = CALL_SECONDS) -> None:
         try:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import aiohttp
 
 from cluster.kubelet.runtime import ContainerRuntime, RuntimeFault
+from cluster.machinery.grpc.channel import Channel
+from cluster.machinery.grpc.errors import GrpcError
 from cluster.machinery.objects import Object
 
 MAX_OUTPUT = 10 * 1024
@@ -106,19 +108,17 @@ class Handlers:
         writer.close()
 
     async def _grpc(self, host: str, port: int, service: str) -> None:
-        import grpc
-        import grpc.aio
-
         name = service.encode()
         request = b"\x0a" + _varint(len(name)) + name if name else b""
-        async with grpc.aio.insecure_channel(f"{host}:{port}") as channel:
-            check = channel.unary_unary("/grpc.health.v1.Health/Check")
-            try:
-                answer = await check(request)
-            except grpc.aio.AioRpcError as error:
-                raise HandlerFailed(f"error: health rpc failed: {error.details()}") from error
-        if bytes(answer) != b"\x08\x01":  # HealthCheckResponse{status: SERVING}
-            raise HandlerFailed(f'service unhealthy (responded with "{bytes(answer).hex()}")')
+        channel = Channel(f"{host}:{port}")
+        try:
+            answer = await channel.unary("/grpc.health.v1.Health/Check", request, None)
+        except GrpcError as error:
+            raise HandlerFailed(f"error: health rpc failed: {error.details}") from error
+        finally:
+            await channel.close()
+        if answer != b"\x08\x01":  # HealthCheckResponse{status: SERVING}
+            raise HandlerFailed(f'service unhealthy (responded with "{answer.hex()}")')
 
 
 def _varint(number: int) -> bytes:

@@ -333,10 +333,19 @@ def _created_part(shape: Shape, zero: Any, value: Any) -> Node:
         return _all_of(shape, value)
     if zero == value and type(zero) is type(value):
         return None
-    result = Comparison({}, {}, {})
-    _compare_changed(shape, "", zero, value, result)
-    node = result.taken.get("")
-    return None if node is None else encode(node)
+    there = [each for each in (zero, value) if each is not None]
+    if not any(there) or not all(is_granular(shape, each) for each in there):
+        return {}
+    if type(value) is dict:
+        before = zero or {}
+        parts = {
+            f"f:{name}": part
+            for name in sorted(value)
+            if (part := _created_part(shape.child(name), before.get(name, _MISSING), value[name])) is not None
+        }
+        return parts or None
+    items = items_by_key(shape, value or [])  # no kind's zero value has items of its own
+    return {key: _all_of(shape.element, items[key]) for key in sorted(items)} or None
 
 
 def _all_of(shape: Shape, value: Any) -> FieldSet:

@@ -31,6 +31,8 @@ _REQUIRE_LEADER = (("hasleader", "true"),)
 """A member that has lost the others ends the watch instead of being silent."""
 _ASK_PROGRESS = pb.WatchRequest(progress_request=pb.WatchProgressRequest()).SerializeToString()
 
+KEEPALIVE = 6.0
+"""Seconds of silence until a member is asked whether it is there. etcd allows one question in 5 s."""
 MAX_MESSAGE = 2**31
 """Bytes. A page holds up to 2,000 objects, and each may have more than a megabyte."""
 
@@ -84,7 +86,8 @@ class EtcdClient:
         """Which member's watch is open, and how to end it."""
 
     def _channel(self, url: str) -> Channel:
-        return Channel(_target(url), self._tls if url.startswith("https://") else None, max_message=MAX_MESSAGE)
+        tls = self._tls if url.startswith("https://") else None
+        return Channel(_target(url), tls, max_message=MAX_MESSAGE, keepalive=KEEPALIVE)
 
     async def close(self) -> None:
         for channel in self._channels:

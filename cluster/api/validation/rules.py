@@ -137,7 +137,7 @@ def config_key(key: str) -> list[str]:
 def environment_name(name: str) -> list[str]:
     if not name:
         return ["environment variable name must be non-empty"]
-    if all(" " <= character <= "~" and character != "=" for character in name):
+    if name.isascii() and name.isprintable() and "=" not in name:
         return []
     return ["a valid environment variable name must consist only of printable ASCII characters other than '='"]
 

@@ -20,9 +20,8 @@ from cluster.machinery.grpc.outbox import Outbox
 log = logging.getLogger(__name__)
 
 CONNECTION_WINDOW = 16 << 20
-KEEPALIVE_SECONDS = 6.0
-"""A ping goes out when nothing was heard for so long and calls are open. Servers punish more than one in 5 s."""
 KEEPALIVE_PATIENCE = 2.0
+"""Seconds that a ping may go without an answer."""
 _MAX_EMPTY = 10_000
 """Frames of no use in a row: nobody sends them in earnest."""
 
@@ -43,8 +42,16 @@ _OPENING = (
 class Connection(asyncio.Protocol):
     """Made by a channel; usable once `settled`, until `usable` is False."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, on_unusable: Callable[["Connection"], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        name: str,
+        on_unusable: Callable[["Connection"], None],
+        keepalive: float = 0.0,
+    ) -> None:
+        """`keepalive` as a Channel takes it."""
         self._loop = loop
+        self._keepalive = keepalive
         self._name = name
         """For messages: what it is connected to."""
         self._on_unusable = on_unusable
@@ -73,9 +80,9 @@ class Connection(asyncio.Protocol):
         if not self.usable:
             call.ended(GrpcError("UNAVAILABLE", f"the connection to {self._name} is closing", processed=False))
             return
-        if not len(self._calls):
+        if self._keepalive and not len(self._calls):
             self._heard = self._loop.time()  # it may have been idle for long; its silence counts from now
-            self._wake_at(self._heard + KEEPALIVE_SECONDS)
+            self._wake_at(self._heard + self._keepalive)
         self._calls.start(call)
         if call.deadline:
             self._wake_at(call.deadline)
@@ -181,23 +188,23 @@ class Connection(asyncio.Protocol):
         """Ends calls whose time is over, and finds out whether a silent peer is still there."""
         self._timer = None
         now = self._loop.time()
-        next_look = now + KEEPALIVE_SECONDS
+        due = []
         for call in self._calls:
             if 0.0 < call.deadline <= now:
                 fault = GrpcError("DEADLINE_EXCEEDED", "no answer came in time", processed=call.sent)
                 self._calls.finish(call, fault, frames.CANCEL)
             elif call.deadline:
-                next_look = min(next_look, call.deadline)
-        if not len(self._calls) or self._transport is None:
-            return
-        if self._pinged and now >= self._pinged + KEEPALIVE_PATIENCE:
-            self._fail(frames.NO_ERROR, f"it answered no ping for {KEEPALIVE_PATIENCE:g} s")
-            return
-        if not self._pinged and now >= self._heard + KEEPALIVE_SECONDS:
-            self._pinged = now
-            self._outbox.send(frames.frame(frames.PING, 0, 0, b"hanse-up"))
-        due = self._pinged + KEEPALIVE_PATIENCE if self._pinged else self._heard + KEEPALIVE_SECONDS
-        self._wake_at(min(next_look, due))
+                due.append(call.deadline)
+        if self._keepalive and len(self._calls) and self._transport is not None:
+            if self._pinged and now >= self._pinged + KEEPALIVE_PATIENCE:
+                self._fail(frames.NO_ERROR, f"it answered no ping for {KEEPALIVE_PATIENCE:g} s")
+                return
+            if not self._pinged and now >= self._heard + self._keepalive:
+                self._pinged = now
+                self._outbox.send(frames.frame(frames.PING, 0, 0, b"hanse-up"))
+            due.append(self._pinged + KEEPALIVE_PATIENCE if self._pinged else self._heard + self._keepalive)
+        if due and self._transport is not None:
+            self._wake_at(min(due))
 
     # What comes in.
 

@@ -202,11 +202,9 @@ async def test_a_server_that_says_nothing_is_given_up_at_the_deadline(tmp_path: 
         await channel.close()
 
 
-async def test_a_silent_peer_is_pinged_and_then_given_up(
-    channel: Channel, server: PeerServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connections, "KEEPALIVE_SECONDS", 0.1)
+async def test_a_silent_peer_is_pinged_and_then_given_up(server: PeerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "KEEPALIVE_PATIENCE", 0.1)
+    channel = Channel(server.target, keepalive=0.1)
     call, peer = await begin(channel, server)
     for number in (1, 2):
         ping = await peer.until(frames.PING, number)
@@ -216,6 +214,7 @@ async def test_a_silent_peer_is_pinged_and_then_given_up(
     with pytest.raises(GrpcError, match="answered no ping") as raised:
         await call
     assert raised.value.processed
+    await channel.close()
 
 
 async def test_pings_are_answered(channel: Channel, server: PeerServer) -> None:
