@@ -19,6 +19,7 @@ from cluster.apiserver.lists import Lister
 from cluster.apiserver.negotiation import OBJECT, TABLE, View
 from cluster.apiserver.registry.kinds import Kind
 from cluster.apiserver.selection import Matches, everything
+from cluster.apiserver.watch_turns import Turns
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import Gone
 from cluster.store.encoding import Entry
@@ -56,6 +57,10 @@ class WatchStream:
         """Changes that came while the first state is still being written."""
         self.from_revision = 0
         self.done = asyncio.Event()
+        self.turns: Turns | None = None
+        """Where events are gathered; without, each is written at once."""
+        self.out: list[bytes] = []
+        """Events of this turn that are not written yet."""
 
     def deliver(self, change: Change) -> None:
         entry = change.entry
@@ -76,7 +81,13 @@ class WatchStream:
                 kind = DELETED
             else:
                 return
-        self._write(self._encode(change, kind, entry))
+        chunk = self._encode(change, kind, entry)
+        if self.turns is None:
+            self.write(chunk)
+            return
+        self.out.append(chunk)
+        if len(self.out) == 1:
+            self.turns.add(self)
 
     def _encode(self, change: Change, kind: str, entry: Entry) -> bytes:
         """The event's chunk, from the change's own store of chunks when another watcher had it made."""
@@ -92,9 +103,23 @@ class WatchStream:
                 shown = change.old.at_revision(change.revision)
             found = frame(kind.encode(), views.one(self._kind, shown, self._view, self._include, headers=False))
             change.frames[key] = found
+            if self.turns is not None:
+                self.turns.encoded(change)
         return found
 
     def _write(self, chunk: bytes) -> None:
+        """After all that is gathered."""
+        if self.out:
+            chunk = b"".join((*self.out, chunk))
+            self.out = []
+        self.write(chunk)
+
+    def write_gathered(self) -> None:
+        if self.out:
+            self._write(b"")
+
+    def write(self, chunk: bytes) -> None:
+        """For `Turns`."""
         transport = self._transport
         if transport.is_closing():
             self.done.set()
@@ -152,6 +177,7 @@ class Watcher:
         self.converting: Callable[..., WatchStream] = WatchStream
         """What serves kinds that say `converts`."""
         self._ending = False
+        self._turns = Turns()
 
     def end_all(self) -> None:
         """Let every watch end cleanly, and those that are just beginning; clients go on at another server."""
@@ -188,6 +214,7 @@ class Watcher:
         writer.send_headers()
         form: Callable[..., WatchStream] = self.converting if kind.converts else WatchStream
         stream = form(kind, namespace, matches, view, include, transport)
+        stream.turns = self._turns
         stops: list[Callable[[], None]] = []
         self._streams.add(stream)
         try:
@@ -207,6 +234,7 @@ class Watcher:
             await stream.leave()
             for stop in stops:
                 stop()
+        stream.write_gathered()
         if not transport.is_closing():
             await response.write_eof()
         return response

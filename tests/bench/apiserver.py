@@ -95,11 +95,13 @@ def _rate(figures: Figures, name: str, rate: load.Rate, peer: float = 0.0) -> No
 
 def _events(figures: Figures, server: Server) -> None:
     for watchers, writes in ((200, 600), (1000, 150)):
-        rate, seconds = load.events(server, watchers, writes)
-        figures.add(f"watch, {watchers} watchers", rate, "events/s")
-        figures.add(f"watch, {watchers} watchers: writes meanwhile", writes / seconds, "/s")
+        found = load.events(server, watchers, writes)
+        name = f"watch, {watchers} watchers"
+        figures.add(name, found.per_second, "events/s")
+        figures.add(f"{name}: writes meanwhile", found.writes_per_second, "/s")
+        figures.add(f"{name}: CPU of the apiserver", found.cpu_microseconds, "us an event")
         if watchers == 200:
-            figures.add(f"watch, 200 watchers: against kube-apiserver's {PEER_EVENTS}/s", rate / PEER_EVENTS, "x")
+            figures.add(f"{name}: against kube-apiserver's {PEER_EVENTS}/s", found.per_second / PEER_EVENTS, "x")
 
 
 def _calibrate(figures: Figures, server: Server) -> None:
