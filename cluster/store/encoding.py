@@ -6,6 +6,8 @@ A stored value is JSON without a resourceVersion, and begins `{"kind":K,"apiVers
 built-in kind holds per item. The whole object is a fixed prefix per kind in front of it.
 """
 
+import sys
+
 import msgspec
 import orjson
 
@@ -29,6 +31,35 @@ class Metadata(msgspec.Struct, frozen=True):
 
 class _Header(msgspec.Struct, frozen=True):
     metadata: Metadata
+
+
+_KNOWN = 2048
+"""Heads and label sets that are remembered, so that objects alike share them."""
+_NO_LABELS: dict[str, str] = {}
+_kinds: dict[bytes, tuple[str, str]] = {}
+_label_sets: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+
+
+def _kind_of(head: bytes) -> tuple[str, str]:
+    """(kind, apiVersion) of a value's beginning."""
+    known = _kinds.get(head)
+    if known is None:
+        if len(_kinds) >= _KNOWN:
+            _kinds.clear()
+        first = orjson.loads(head + b"}")
+        known = _kinds[head] = sys.intern(str(first["kind"])), sys.intern(str(first["apiVersion"]))
+    return known
+
+
+def _shared(labels: dict[str, str]) -> dict[str, str]:
+    """The same labels, in one dictionary for all who have them: Pods of one controller do."""
+    key = tuple(labels.items())
+    known = _label_sets.get(key)
+    if known is None:
+        if len(_label_sets) >= _KNOWN:
+            _label_sets.clear()
+        known = _label_sets[key] = {sys.intern(name): value for name, value in key}
+    return known
 
 
 _decode_header = msgspec.json.Decoder(_Header).decode
@@ -57,17 +88,15 @@ class Entry:
             # Written by another apiserver, in another order: bring it into ours once.
             obj = orjson.loads(value)
             head, _, tail = encode_stored(obj).partition(_METADATA)
-        first = orjson.loads(head + b"}")
-        self.kind: str = first["kind"]
-        self.api_version: str = first["apiVersion"]
+        self.kind, self.api_version = _kind_of(head)
         # Revision 0 stands for what was never stored, a dry run's answer: it has no resourceVersion.
         spliced = b'"resourceVersion":"%d",' % revision if revision else b""
         self.item = b'{"metadata":{' + spliced + tail
         metadata = _decode_header(self.item).metadata
         self.name = metadata.name
-        self.namespace = metadata.namespace
+        self.namespace = sys.intern(metadata.namespace)
         self.uid = metadata.uid
-        self.labels = metadata.labels or {}
+        self.labels = _shared(metadata.labels) if metadata.labels else _NO_LABELS
 
     @classmethod
     def of(cls, obj: Object, value: bytes, revision: int) -> "Entry":
