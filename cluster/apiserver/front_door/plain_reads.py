@@ -166,12 +166,14 @@ class PlainReads:
             self._roles_seen = seen
             self._forget()
             reading.allowed.clear()
+            reading.flows.clear()
         if reading.allowed.get(id(user)) is user:
             return True
         if not self._authorizer.allows_every_name(_attributes(reading.route, user)):
             return False
         if len(reading.allowed) >= KNOWN_TARGETS:
             reading.allowed.clear()
+            reading.flows.clear()
         reading.allowed[id(user)] = user
         return True
 

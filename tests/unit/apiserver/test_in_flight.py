@@ -4,30 +4,37 @@ import pytest
 
 from cluster.apiserver.in_flight import InFlight
 from cluster.apiserver.metrics import RequestMetrics
+from cluster.apiserver.requests import ANONYMOUS, Attributes
 from cluster.apiserver.router import route
 from cluster.machinery.status_errors import TooManyRequests
 
 
-def test_reads_and_writes_have_places_of_their_own() -> None:
+def asked(verb: str) -> Attributes:
+    return Attributes(ANONYMOUS, verb, resource="pods")
+
+
+async def test_reads_and_writes_have_places_of_their_own() -> None:
     places = InFlight(RequestMetrics(), max_reads=1, max_writes=1)
-    places.enter(read=True)
-    assert not places.has_room(read=True)
+    place = await places.enter(asked("get"), 1.0)
+    assert places.try_enter_read(None, 1) is None
     with pytest.raises(TooManyRequests):
-        places.enter(read=True)
-    places.enter(read=False)
-    places.leave(read=True)
-    places.enter(read=True)
+        await places.enter(asked("list"), 1.0)
+    await places.enter(asked("create"), 1.0)
+    place.leave()
+    place.leave()  # twice is once
+    assert places.try_enter_read(None, 1) is not None
+    assert places.try_enter_read(None, 1) is None
 
 
 async def test_a_drain_waits_for_what_runs_and_for_what_comes_meanwhile() -> None:
     places = InFlight(RequestMetrics(), max_reads=2, max_writes=2)
-    places.enter(read=True)
+    first = await places.enter(asked("get"), 1.0)
     places.draining = True
     assert not await places.drained(0.01)
-    places.enter(read=False)
-    places.leave(read=True)
+    second = await places.enter(asked("create"), 1.0)
+    first.leave()
     assert not await places.drained(0.01)
-    places.leave(read=False)
+    second.leave()
     assert await places.drained(0.01)
 
 
