@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from cluster.apiserver.oidc import key_set
+from cluster.pki.service_account_key import make_service_account_key
 from tests.integration.conftest import TOKEN, Api, serving
 from tests.integration.kubeconfig_webhook import new_authority, webhook
 from tests.integration.openid_issuer import Issuer, issuer
@@ -262,3 +263,33 @@ def _key_set(api: Api, given: Issuer) -> key_set.KeySet:
     issuers = api.server.security.token_sources.issuers
     assert issuers is not None
     return issuers._issuers[given.url][1]
+
+
+async def test_the_keys_of_our_own_tokens_are_published(etcd_url: str, tmp_path: Path) -> None:
+    private, public = make_service_account_key()
+    (tmp_path / "sa.key").write_bytes(private)
+    (tmp_path / "sa.pub").write_bytes(public)
+    name = "https://kubernetes.default.svc.cluster.local"
+    flags = [
+        f"--service-account-issuer={name}", f"--service-account-key-file={tmp_path / 'sa.pub'}",
+        f"--service-account-signing-key-file={tmp_path / 'sa.key'}",
+    ]  # fmt: skip
+    async with serving(etcd_url, tmp_path, *flags) as api:
+        core = await api.namespace("published")
+        status, document = await api.call("GET", "/.well-known/openid-configuration")
+        assert (status, document["issuer"]) == (200, name)
+        assert document["jwks_uri"].endswith("/openid/v1/jwks")
+        async with api.session.get(f"{api.url}/openid/v1/jwks") as answer:
+            assert answer.headers["Content-Type"] == "application/jwk-set+json"
+            assert answer.headers["Cache-Control"] == "public, max-age=3600"
+            tag, keys = answer.headers["ETag"], json.loads(await answer.read())["keys"]
+        async with api.session.get(f"{api.url}/openid/v1/jwks", headers={"If-None-Match": tag}) as answer:
+            assert (answer.status, await answer.read()) == (304, b"")
+        request = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": {}}
+        token = (await api.call("POST", f"{core}/serviceaccounts/default/token", request))[1]["status"]["token"]
+        claims = jwt.decode(token, jwt.PyJWK(keys[0]), audience=name)
+        assert claims["sub"] == "system:serviceaccount:published:default"
+        assert await who(api, token) == "system:serviceaccount:published:default"
+        # With its account its tokens end, at once.
+        assert (await api.call("DELETE", f"{core}/serviceaccounts/default"))[0] == 200
+        assert await who(api, token) == "401"

@@ -319,6 +319,23 @@ async def test_long_lifetimes_are_cut_to_the_limit() -> None:
     assert answer["spec"]["expirationSeconds"] == 7200
 
 
+async def test_a_mounted_token_outlives_the_hour_that_its_holder_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    reader = objects()
+    extending = issuer(reader, extend_expiration=True)
+    answer = await extending.create_token({"spec": {"expirationSeconds": 3607}}, "ns", "sa")
+    assert answer["spec"]["expirationSeconds"] == 3607
+    assert answer["status"]["expirationTimestamp"] == "2027-01-15T09:00:07Z"
+    for moment in (NOW + 3600, NOW + 4000, NOW + 5000):
+        assert await verifier(reader, moment).verify(answer["status"]["token"], (ISSUER,)) is not None
+    assert caplog.text.count("a stale token is used") == 2
+    with pytest.raises(TokenRejected, match="expired"):
+        await verifier(reader, NOW + 366 * 24 * 3600).verify(answer["status"]["token"], (ISSUER,))
+    for spec in ({"expirationSeconds": 3600}, {"expirationSeconds": 3607, "audiences": ["other"]}):
+        token = (await extending.create_token({"spec": spec}, "ns", "sa"))["status"]["token"]
+        with pytest.raises(TokenRejected, match="expired"):
+            await verifier(reader, NOW + 4000).verify(token, (ISSUER, "other"))
+
+
 async def test_published_keys_verify_what_was_signed() -> None:
     reader = objects()
     token = (await issuer(reader).create_token({}, "ns", "sa"))["status"]["token"]
