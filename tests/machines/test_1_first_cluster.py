@@ -1,8 +1,9 @@
 """One command, five machines, a cluster; the same command again changes nothing."""
 
+import base64
 import json
 
-from tests.machines.conftest import NAME, Operator
+from tests.machines.conftest import BIN, NAME, Operator, run
 
 
 def ready(node: dict[str, object]) -> bool:
@@ -60,3 +61,31 @@ def test_dry_run_of_a_finished_cluster_plans_nothing(cluster: Operator) -> None:
 
     assert done.code == 0, done.err
     assert "Nothing to do" in done.out
+
+
+def test_secrets_are_sealed_in_etcd_by_the_same_key_on_every_master(cluster: Operator) -> None:
+    cluster.kubectl("create", "secret", "generic", "sealed", "--from-literal=password=plain-as-day")
+    pki = cluster.home / "clusters" / NAME / "pki"
+    masters = [
+        n for n in cluster.get("nodes")["items"] if "node-role.kubernetes.io/control-plane" in n["metadata"]["labels"]
+    ]
+    for node in masters:
+        address = next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP")
+        own = pki / "hosts" / node["metadata"]["name"]
+        stored = run(
+            [
+                str(BIN.parent / "release/bin/etcdctl"), f"--endpoints=https://{address}:2379",
+                f"--cacert={pki}/etcd/ca.crt", f"--cert={own}/apiserver-etcd-client.crt",
+                f"--key={own}/apiserver-etcd-client.key", "get", "/registry/secrets/default/sealed", "--hex",
+                "--print-value-only",
+            ]
+        )  # fmt: skip
+        value = bytes.fromhex(stored.out.strip().replace("\\x", ""))
+        assert value.startswith(b"k8s:enc:secretbox:v1:key1:"), stored.err
+        assert b"plain" not in value
+        # Each master reads it, so each has the key.
+        direct = cluster.kubectl(
+            f"--server=https://{address}:6443", "get", "secret", "sealed", "-o", "jsonpath={.data.password}"
+        )
+        assert base64.b64decode(direct) == b"plain-as-day"
+    cluster.kubectl("delete", "secret", "sealed")
