@@ -67,9 +67,11 @@ _decode_header = msgspec.json.Decoder(_Header).decode
 
 def encode_stored(obj: Object) -> bytes:
     """What goes into etcd: the first three keys in fixed order, no resourceVersion."""
-    metadata = {k: v for k, v in obj["metadata"].items() if k not in ("resourceVersion", "selfLink")}
-    ordered: Object = {"kind": obj["kind"], "apiVersion": obj["apiVersion"], "metadata": metadata}
-    ordered.update((k, v) for k, v in obj.items() if k not in ordered)
+    metadata = obj["metadata"]
+    if "resourceVersion" in metadata or "selfLink" in metadata:
+        metadata = {k: v for k, v in metadata.items() if k not in ("resourceVersion", "selfLink")}
+    ordered: Object = {"kind": obj["kind"], "apiVersion": obj["apiVersion"], "metadata": metadata, **obj}
+    ordered["metadata"] = metadata
     return orjson.dumps(ordered)
 
 
