@@ -7,7 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.apiserver.oidc.configuration import OidcFlags
+
+@dataclass(frozen=True, slots=True)
+class OidcFlags:
+    issuer_url: str = ""
+    client_id: str = ""
+    ca_file: str = ""
+    username_claim: str = "sub"
+    username_prefix: str = ""
+    groups_claim: str = ""
+    groups_prefix: str = ""
+    signing_algs: tuple[str, ...] = ("RS256",)
+    required_claims: tuple[str, ...] = ()
+    """`key=value` each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.apiserver.access_options import OidcFlags
 from cluster.apiserver.authentication import AuthenticatedToken, Authenticator, TokenSource
 from cluster.apiserver.file_changes import FileChanges
-from cluster.apiserver.oidc import configuration
-from cluster.apiserver.oidc.configuration import AuthenticationSettings, OidcFlags
 from cluster.apiserver.options import Options
 
 if TYPE_CHECKING:
     from cluster.apiserver.oidc.authenticator import JwtAuthenticator
+    from cluster.apiserver.oidc.configuration import AuthenticationSettings
     from cluster.apiserver.webhooks.token_review import TokenWebhook
 
 
@@ -27,7 +27,7 @@ class TokenSources:
         self.sources: list[TokenSource] = []
         self.issuers: JwtAuthenticator | None = None
         self.webhook: TokenWebhook | None = None
-        if self.settings.issuers or options.access.authentication_config:
+        if self.settings is not None:
             from cluster.apiserver.oidc import authenticator
 
             self.issuers = authenticator.JwtAuthenticator(self.settings.issuers)
@@ -63,6 +63,7 @@ class TokenSources:
 
         def reload() -> None:
             settings = _settings(self._options)
+            assert settings is not None  # noqa: S101 - there is a file
             assert self.issuers is not None  # noqa: S101 - there is a file
             self.issuers.use(settings.issuers)
             paths, everywhere = anonymous(self._options, settings)
@@ -76,9 +77,9 @@ class TokenSources:
             await self.webhook.close()
 
 
-def anonymous(options: Options, settings: AuthenticationSettings) -> tuple[tuple[str, ...], bool]:
+def anonymous(options: Options, settings: "AuthenticationSettings | None") -> tuple[tuple[str, ...], bool]:
     """(paths that are open without credentials, whether all are). Raises ValueError when it is said twice."""
-    if settings.anonymous is None:
+    if settings is None or settings.anonymous is None:
         return (), bool(options.anonymous_auth)
     if options.anonymous_auth is not None:
         raise ValueError(
@@ -89,11 +90,14 @@ def anonymous(options: Options, settings: AuthenticationSettings) -> tuple[tuple
     return chosen.paths, chosen.enabled and not chosen.paths
 
 
-def _settings(options: Options) -> AuthenticationSettings:
+def _settings(options: Options) -> "AuthenticationSettings | None":
+    """None when nobody's tokens but our own are to be believed."""
     access = options.access
+    if not access.authentication_config and access.oidc == OidcFlags():
+        return None
+    from cluster.apiserver.oidc import configuration  # for who has issuers
+
     if access.authentication_config:
         return configuration.load(access.authentication_config, options.service_account_issuer)
-    if access.oidc == OidcFlags():
-        return AuthenticationSettings()
     authority = Path(access.oidc.ca_file).read_text() if access.oidc.ca_file else ""
     return configuration.from_flags(access.oidc, authority, options.service_account_issuer)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
+from cluster.apiserver.access_options import OidcFlags
 from cluster.apiserver.configuration_file import Fields, Reading, read
 from cluster.machinery.field_errors import duplicate, invalid, required, too_many
 from cluster.machinery.names import dns_subdomain
@@ -85,20 +86,6 @@ class AuthenticationSettings:
     issuers: tuple[IssuerSettings, ...] = ()
     anonymous: AnonymousSettings | None = None
     """None leaves it to --anonymous-auth."""
-
-
-@dataclass(frozen=True, slots=True)
-class OidcFlags:
-    issuer_url: str = ""
-    client_id: str = ""
-    ca_file: str = ""
-    username_claim: str = "sub"
-    username_prefix: str = ""
-    groups_claim: str = ""
-    groups_prefix: str = ""
-    signing_algs: tuple[str, ...] = ("RS256",)
-    required_claims: tuple[str, ...] = ()
-    """`key=value` each."""
 
 
 def from_flags(flags: OidcFlags, authority_pem: str, disallowed: Sequence[str] = ()) -> AuthenticationSettings:

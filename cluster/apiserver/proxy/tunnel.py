@@ -13,7 +13,6 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from cluster.apiserver import responses
-from cluster.apiserver.audit.trail import trail_of
 
 _CHUNK = 64 << 10
 _HEAD_LIMIT = 64 << 10
@@ -73,6 +72,8 @@ async def tunnel(
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client went away before the upgrade")
+        from cluster.apiserver.audit.trail import trail_of  # tunnels are rare, and a server starts without
+
         if (trail := trail_of(request)) is not None:
             await trail.answer_begins(code)
         if code != 101:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.apiserver.access_options import OidcFlags
 from cluster.apiserver.oidc import configuration
 from cluster.apiserver.oidc.claims import ClaimsRefused, user_of
-from cluster.apiserver.oidc.configuration import IssuerSettings, OidcFlags
+from cluster.apiserver.oidc.configuration import IssuerSettings
 
 ISSUER = "https://issuer.example"
 OWN = "https://kubernetes.default.svc"
