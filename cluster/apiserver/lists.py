@@ -141,8 +141,7 @@ class Lister:
         last = entries[-1]
         remaining = 0
         if matches is everything:
-            behind = kind.cache.entries(namespace, cache_key(last.namespace, last.name))
-            remaining = sum(1 for _ in behind)
+            remaining = kind.cache.count(namespace, cache_key(last.namespace, last.name))
         token = self._token(revision, namespace, last.namespace, last.name)
         return entries, views.ListMeta(revision, token, remaining)
 

@@ -5,6 +5,7 @@ Source: k8s.io/apimachinery, pkg/apis/meta/v1 (time.go, micro_time.go).
 """
 
 import datetime
+import functools
 import re
 
 _RFC3339 = re.compile(
@@ -30,6 +31,7 @@ def from_unix(seconds: int, nanos: int = 0) -> datetime.datetime:
     )
 
 
+@functools.lru_cache(4096)  # tables tell the age of the same objects again and again
 def parse_time(text: str) -> datetime.datetime:
     """
     A Time or MicroTime.

@@ -96,9 +96,12 @@ class ResourceCache:
             if key == wanted or (not name and key.startswith(wanted)):
                 raise hidden.fault
 
-    def count(self, namespace: str = "") -> int:
+    def count(self, namespace: str = "", after: str = "") -> int:
+        """How many `entries` there are."""
         first, last = self._bounds(namespace)
-        return last - first
+        if after:
+            first = max(first, bisect.bisect_right(self._keys, after))
+        return max(last - first, 0)
 
     def entries(self, namespace: str = "", after: str = "") -> Iterator[Entry]:
         """Objects of one namespace or of all, from the key behind `after` on."""

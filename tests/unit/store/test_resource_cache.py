@@ -19,6 +19,9 @@ def test_objects_are_listed_in_the_order_of_their_keys() -> None:
     assert [entry.name for entry in cache.entries("n")] == ["a", "b", "c"]
     assert [entry.name for entry in cache.entries("n", after="n/a")] == ["b", "c"]
     assert list(cache.entries("m")) == []
+    assert [cache.count(*asked) for asked in [("",), ("n",), ("n", "n/a"), ("n", "n/c"), ("m",), ("m", "m/a")]] == [
+        3, 3, 2, 0, 0, 0,
+    ]  # fmt: skip
 
 
 def test_changes_after_a_version_come_in_order_and_each_once() -> None:
@@ -40,3 +43,11 @@ def test_a_watcher_is_told_until_it_stops() -> None:
     stop()
     cache.put("n/a", Entry(VALUE % b"a", 6))
     assert [(c.type, c.revision) for c in seen] == [("MODIFIED", 5)]
+
+
+def test_objects_alike_share_what_they_have_in_common() -> None:
+    value = b'{"kind":"Pod","apiVersion":"v1","metadata":{"name":"%s","namespace":"n","labels":{"app":"web"}}}'
+    one, other = Entry(value % b"a", 2), Entry(value % b"b", 3)
+    assert one.labels is other.labels
+    assert one.labels == {"app": "web"}
+    assert one.kind is other.kind
