@@ -29,9 +29,12 @@ def status_patch(pod: Object, status: Object) -> Object:
     """
     A strategic merge patch that makes the API's status ours, and refuses when the pod is another by now.
 
-    Lists of addresses merge by key, so an address that is gone has to be told.
+    Lists of addresses and conditions merge by key, so an address that is gone has to be told, and so has the reason
+    of a condition that needs none any more.
     """
     body = dict(status)
+    if body.get("conditions"):
+        body["conditions"] = [{"reason": None, "message": None, **condition} for condition in body["conditions"]]
     old = pod.get("status") or {}
     for field in ("podIPs", "hostIPs"):
         if old.get(field) and body.get(field) is not None and old[field] != body[field]:

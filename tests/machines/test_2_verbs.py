@@ -3,6 +3,7 @@
 import base64
 import json
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 from cryptography import x509
@@ -14,12 +15,13 @@ from tests.machines.conftest import WEB, Operator, wait_for
 
 
 @pytest.fixture(scope="module")
-def pod(person: Operator, namespace: str) -> str:
-    """A Pod that ticks, and runs."""
+def pod(person: Operator, namespace: str) -> Iterator[str]:
+    """A Pod that ticks, and runs. As process 1 a shell takes no SIGTERM, so its grace is made short."""
     script = "while true; do echo tick; sleep 0.2; done"
     person.kubectl("run", "ticker", f"--image={WEB}", "-n", namespace, "--command", "--", "sh", "-c", script)
     person.kubectl("wait", "--for=condition=Ready", "pod/ticker", "-n", namespace, "--timeout=60s")
-    return "ticker"
+    yield "ticker"
+    person.kubectl("delete", "pod", "ticker", "-n", namespace, "--grace-period=1", "--wait=false")
 
 
 def test_wait_ends_when_it_is_so_and_when_it_is_not(person: Operator, namespace: str, pod: str) -> None:
