@@ -64,9 +64,11 @@ async def bridge_websocket(request: web.BaseRequest, url: str, options: StreamOp
 async def _to_runtime(socket: web.WebSocketResponse, runtime: SpdyClient, streams: dict[int, int]) -> None:
     """Ends when the client goes away; a client that only half-closes is still there."""
     async for message in socket:
-        if message.type is not aiohttp.WSMsgType.BINARY or not message.data:
+        if message.type not in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT) or not message.data:
             continue
-        channel, payload = message.data[0], message.data[1:]
+        # The Python client sends what is text in a text frame; upstream reads both kinds alike.
+        data = message.data.encode() if isinstance(message.data, str) else message.data
+        channel, payload = data[0], data[1:]
         if channel == CLOSE and payload and socket.ws_protocol == HALF_CLOSE_PROTOCOL:
             if payload[0] in streams:
                 await runtime.send(streams[payload[0]], b"", last=True)

@@ -109,6 +109,8 @@ async def test_attach_joins_the_first_process(node: NodeUnderTest) -> None:
     async with terminal(node, f"attach/{node.namespace}/talk/main", "input=1&output=1&error=1") as joined:
         await joined.type("one\n")
         await joined.until("got one\n")
+        await joined.socket.send_str("\0two\n")  # what the Python client does with text
+        await joined.until("got two\n")
         await joined.socket.send_bytes(bytes([255, 0]))  # stdin ends, and with stdinOnce the process hears it
         await joined.until("over\n")
     async with terminal(node, f"attach/{node.namespace}/talk/term", "input=1&output=1&tty=1") as joined:
