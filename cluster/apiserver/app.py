@@ -26,6 +26,7 @@ from cluster.apiserver.admission.webhooks import Webhooks
 from cluster.apiserver.aggregation.aggregator import Aggregator
 from cluster.apiserver.aggregation.registration import Registration
 from cluster.apiserver.custom_resources.serving import CustomResources
+from cluster.apiserver.custom_resources.strategy import DefinitionStrategy
 from cluster.apiserver.file_changes import FileChanges
 from cluster.apiserver.flow_control.conditions import FlowSchemaConditions
 from cluster.apiserver.flow_control.controller import FlowControl
@@ -39,6 +40,7 @@ from cluster.apiserver.metrics import RequestMetrics
 from cluster.apiserver.options import Options
 from cluster.apiserver.pages import PageServer
 from cluster.apiserver.policy_types import PolicyTypes
+from cluster.apiserver.profile import CLUSTER, Profile
 from cluster.apiserver.registry import service_repair
 from cluster.apiserver.registry.generic import Writer
 from cluster.apiserver.registry.registry import Registry
@@ -78,8 +80,9 @@ HEADERS = 8192
 class Apiserver:
     """One running apiserver. `async with Apiserver(options)` starts it; it serves when that returns."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, profile: Profile = CLUSTER) -> None:
         self.options = options
+        self.profile = profile
         self.files = FileChanges(_files(options))
         self.etcd = open_backend(
             options.etcd_servers,
@@ -91,13 +94,13 @@ class Apiserver:
         self.cache = WatchCache(self.etcd, sealing=self.sealing)
         self.store = ObjectStore(self.etcd, self.sealing, self.cache.own_writes)
         self.writer = Writer(self.store)
-        self.registry = Registry(self.store, self.cache, self.writer, event_ttl=int(options.event_ttl))
+        self.registry = Registry(self.store, self.cache, self.writer, event_ttl=int(options.event_ttl), profile=profile)
         self.registry.add_built_in()
         self.services = ServiceResolver(self.registry, to_endpoints=options.enable_aggregator_routing)
         self.webhooks: WebhookClient | None = None
-        self.custom = CustomResources(self.registry, self.cache, self.writer, self._webhook_client)
+        self.custom = CustomResources(self.registry, self.cache, self.writer, self._webhook_client, profile.definitions)
         self.aggregator = Aggregator(self.registry, options, self.services)
-        self.registration = Registration(self.registry)
+        self.registration = Registration(self.registry, profile.definitions)
         self.lister = Lister(self.cache, self.store)
         self.watcher = Watcher(self.cache, self.lister)
         self.watcher.converting = _converting_stream
@@ -108,16 +111,18 @@ class Apiserver:
         self.hooks = Webhooks(self.around, self._webhook_client, self.registry)
         self.writer.admission = build_admission(
             options.enable_admission_plugins,
-            options.disable_admission_plugins,
+            {*options.disable_admission_plugins, *profile.plugins_off},
             self.registry,
             self.registry,
             authorizer=self.security.authorizer,
             extra=self._late_plugins(),
             configurations=admission_configuration.load(options.access.admission_config),
+            kept_namespaces=profile.namespaces,
         )
+        self._reserve(profile)
         self.allocator: Allocator | None = None
         services = self.registry.kind(resources.SERVICES).strategy
-        if isinstance(services, ServiceStrategy):
+        if isinstance(services, ServiceStrategy) and not profile.only_stores:
             self.allocator = services.allocator = Allocator(
                 self.store,
                 self.registry.create,
@@ -141,6 +146,12 @@ class Apiserver:
         self.port = 0
         """The port in use; differs from the option when that is 0."""
         self.serving = serving_certificate.serving_files(options, start_up.service_address(options))
+
+    def _reserve(self, profile: Profile) -> None:
+        """What the profile brings is nobody else's."""
+        definitions = self.registry.kind(resources.named("customresourcedefinitions.apiextensions.k8s.io")).strategy
+        if isinstance(definitions, DefinitionStrategy):
+            definitions.reserved = profile.groups
 
     def _late_plugins(self) -> list[Plugin]:
         """Policies and webhooks; the chain puts them into their order."""
@@ -331,7 +342,7 @@ class Apiserver:
         await start_up.run(self)
 
     def _masters(self) -> Masters | None:
-        if self.options.endpoint_reconciler_type == "none":
+        if self.options.endpoint_reconciler_type == "none" or self.profile.only_stores:
             return None
         address = start_up.advertise_address(self.options)
         service = start_up.service_address(self.options)
@@ -436,13 +447,13 @@ def notify_systemd(state: str) -> None:
         channel.sendto(state.encode(), address)
 
 
-async def serve(options: Options) -> None:
+async def serve(options: Options, profile: Profile = CLUSTER) -> None:
     """Until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Apiserver(options).run():
+    async with Apiserver(options, profile).run():
         notify_systemd("READY=1")
         await stop.wait()
         notify_systemd("STOPPING=1")

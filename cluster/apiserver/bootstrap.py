@@ -51,6 +51,8 @@ class BootstrapSettings:
     """PEM; published to aggregated apiservers in kube-system/extension-apiserver-authentication."""
     request_header: Mapping[str, str] | None = None
     """More keys of that ConfigMap, e.g. `requestheader-client-ca-file` (PEM)."""
+    namespaces: tuple[str, ...] = ()
+    """Besides the usual ones."""
 
 
 async def ensure_bootstrap_objects(
@@ -95,6 +97,9 @@ def _table(name: str) -> list[Object]:
 
 
 def _extra(settings: BootstrapSettings) -> Iterable[Object]:
+    for name in settings.namespaces:
+        labels = {"kubernetes.io/metadata.name": name}
+        yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     if settings.service_cidrs:
         yield {
             "apiVersion": "networking.k8s.io/v1",

@@ -98,9 +98,9 @@ def _flag(text: str) -> bool:
     return text.lower() in ("true", "1")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "kube-apiserver", description="Serves the Kubernetes API from etcd or an embedded store.", allow_abbrev=False
+        program, description="Serves the Kubernetes API from etcd or an embedded store.", allow_abbrev=False
     )
     add = parser.add_argument
     for name, default in {
@@ -148,9 +148,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv: list[str]) -> Options:
+def parse(argv: list[str], program: str = "kube-apiserver") -> Options:
     """Ends the process with a message when a flag is wrong or missing."""
-    parser = _parser()
+    parser = _parser(program)
     given, unknown = parser.parse_known_args(argv)
     for word in unknown:
         if not word.startswith("--"):

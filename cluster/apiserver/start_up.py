@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cluster.apiserver.bootstrap import BootstrapSettings, ensure_bootstrap_objects
 from cluster.apiserver.options import Options
+from cluster.apiserver.profile import Profile
 
 if TYPE_CHECKING:
     from cluster.apiserver.app import Apiserver
@@ -35,7 +36,7 @@ def advertise_address(options: Options) -> str:
         return str(probe.getsockname()[0])
 
 
-def _bootstrap_settings(options: Options) -> BootstrapSettings:
+def _bootstrap_settings(options: Options, profile: Profile) -> BootstrapSettings:
     request_header: dict[str, str] = {}
     if options.requestheader_client_ca_file:
         request_header = {
@@ -46,14 +47,16 @@ def _bootstrap_settings(options: Options) -> BootstrapSettings:
             "requestheader-extra-headers-prefix": json.dumps(options.requestheader_extra_headers_prefix),
         }
     return BootstrapSettings(
-        service_cidrs=tuple(options.service_cluster_ip_range.split(",")),
+        service_cidrs=() if profile.only_stores else tuple(options.service_cluster_ip_range.split(",")),
         client_ca=Path(options.client_ca_file).read_text() if options.client_ca_file else "",
         request_header=request_header or None,
+        namespaces=profile.namespaces,
     )
 
 
 async def run(server: "Apiserver") -> None:
-    await ensure_bootstrap_objects(server.registry, server.registry, _bootstrap_settings(server.options))
+    settings = _bootstrap_settings(server.options, server.profile)
+    await ensure_bootstrap_objects(server.registry, server.registry, settings)
     # Roles are read from memory: who is told that we are ready shall have what they allow.
     await server.cache.catch_up()
     server.booted.set()

@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from cluster.apiserver import __main__ as entry_point
+from cluster.apiserver import process
 from cluster.apiserver.lists import Lister
 from cluster.apiserver.registry.generic import Writer
 from cluster.apiserver.registry.registry import Registry
@@ -240,4 +240,4 @@ BUGS: dict[str, Callable[[], None]] = {
 
 if __name__ == "__main__":
     BUGS[sys.argv.pop(1)]()
-    sys.exit(entry_point.main())
+    sys.exit(process.run(sys.argv[1:]))

@@ -68,7 +68,7 @@ def running(home: pathlib.Path, *services: str) -> Iterator[ControlPlane]:
     python = (sys.executable, "-m")
     with contextlib.ExitStack() as stack:
         stack.enter_context(
-            _process(
+            process(
                 home / "etcd.log", etcd_program(), f"--data-dir={home}/etcd", f"--listen-client-urls={etcd}",
                 f"--advertise-client-urls={etcd}", f"--listen-peer-urls={peer_url}", "--log-level=error",
                 f"--initial-advertise-peer-urls={peer_url}", f"--initial-cluster=default={peer_url}",
@@ -76,7 +76,7 @@ def running(home: pathlib.Path, *services: str) -> Iterator[ControlPlane]:
             )
         )  # fmt: skip
         apiserver = stack.enter_context(
-            _process(
+            process(
                 home / "apiserver.log", *python, "cluster.apiserver", f"--etcd-servers={etcd}",
                 f"--secure-port={port}", "--bind-address=127.0.0.1", f"--cert-dir={home}/certs",
                 f"--service-account-key-file={home}/sa.pub", f"--service-account-signing-key-file={home}/sa.key",
@@ -85,21 +85,21 @@ def running(home: pathlib.Path, *services: str) -> Iterator[ControlPlane]:
             )
         )  # fmt: skip
         plane = ControlPlane(home, port, config, certificate, apiserver, etcd)
-        _wait_ready(plane)
+        wait_ready(home, port, apiserver)
         for service in services:
             flags = (f"--kubeconfig={config}", "--leader-elect=false", "--secure-port=0")
-            stack.enter_context(_process(home / f"{service}.log", *python, f"cluster.{service}", *flags))
+            stack.enter_context(process(home / f"{service}.log", *python, f"cluster.{service}", *flags))
         yield plane
 
 
 @contextlib.contextmanager
-def _process(log: pathlib.Path, *argv: str) -> "Iterator[subprocess.Popen[bytes]]":
-    with log.open("wb") as output, subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=output) as process:
+def process(log: pathlib.Path, *argv: str) -> "Iterator[subprocess.Popen[bytes]]":
+    with log.open("wb") as output, subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=output) as running:
         try:
-            yield process
+            yield running
         finally:
-            process.terminate()
-            process.wait(20)
+            running.terminate()
+            running.wait(20)
 
 
 def _write_keys(home: pathlib.Path) -> None:
@@ -111,16 +111,22 @@ def _write_keys(home: pathlib.Path) -> None:
     (home / "tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n')
 
 
-def _wait_ready(plane: ControlPlane) -> None:
+def wait_ready(home: pathlib.Path, port: int, apiserver: "subprocess.Popen[bytes]") -> None:
+    """Fails the test when the apiserver ends, or takes half a minute."""
+
+    def log() -> str:
+        return (home / "apiserver.log").read_text(errors="replace")[-2000:]
+
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        if plane.apiserver.poll() is not None:
-            pytest.fail(f"the apiserver ended with {plane.apiserver.returncode}: {plane.log()[-2000:]}")
+        if apiserver.poll() is not None:
+            pytest.fail(f"the apiserver ended with {apiserver.returncode}: {log()}")
         with contextlib.suppress(OSError, ssl.SSLError):
-            context = ssl.create_default_context(cafile=plane.certificate)
-            request = urllib.request.Request(f"{plane.url}/readyz", headers={"Authorization": f"Bearer {TOKEN}"})
+            context = ssl.create_default_context(cafile=home / "certs" / "apiserver.crt")
+            url = f"https://127.0.0.1:{port}/readyz"
+            request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
             with urllib.request.urlopen(request, timeout=2, context=context) as answer:
                 if answer.status == 200:
                     return
         time.sleep(0.1)
-    pytest.fail(f"the apiserver was not ready within 30 s: {plane.log()[-2000:]}")
+    pytest.fail(f"the apiserver was not ready within 30 s: {log()}")

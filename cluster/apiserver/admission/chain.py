@@ -8,7 +8,7 @@ Not here    webhooks and CEL policies: the apiserver hands those in as `extra` p
 Source: kubernetes, pkg/kubeapiserver/options/plugins.go.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from cluster.apiserver.admission import (
     certificates,
@@ -135,6 +135,7 @@ def build_admission(
     authorizer: Authorizer | None = None,
     extra: Sequence[Plugin] = (),
     configurations: Configurations | None = None,
+    kept_namespaces: Collection[str] = (),
 ) -> AdmissionChain:
     """
     The chain for `--enable-admission-plugins` and `--disable-admission-plugins`.
@@ -147,6 +148,7 @@ def build_admission(
         authorizer: For plugins that ask whether the user may (certificates, roles); None lets everything pass.
         extra: Webhooks and policies; in upstream's order they run before ResourceQuota, those that are disabled never.
         configurations: What the plugins' configuration file says.
+        kept_namespaces: Which may not be deleted, besides those of every cluster.
 
     Raises:
         ValueError: A plugin is unknown, is enabled and disabled at once, or is configured wrongly.
@@ -157,7 +159,7 @@ def build_admission(
         raise ValueError(f"admission plugins {', '.join(unknown)} are unknown; there are {', '.join(sorted(known))}")
     if both := sorted(wanted & unwanted):
         raise ValueError(f"admission plugins {', '.join(both)} are both enabled and disabled; decide for one")
-    around = Surroundings(reader, writer, authorizer, configurations or {})
+    around = Surroundings(reader, writer, authorizer, configurations or {}, kept_namespaces)
     on = [
         plugin(around)
         for plugin in PLUGINS

@@ -15,7 +15,7 @@ class NamespaceLifecycle(Plugin):
 
     async def mutate(self, request: AdmissionRequest) -> None:
         if request.resource.qualified == "namespaces":
-            if request.operation == DELETE and request.name in IMMORTAL and not request.subresource:
+            if request.operation == DELETE and not request.subresource and self._stays(request.name):
                 raise refuse(request, "this namespace may not be deleted")
             return
         # What is there may always be deleted, and asking about a missing namespace is no write into it.
@@ -34,6 +34,9 @@ class NamespaceLifecycle(Plugin):
         }
         error.details = {**(error.details or {}), "causes": [cause]}
         raise error
+
+    def _stays(self, name: str) -> bool:
+        return name in IMMORTAL or name in self.around.kept_namespaces
 
     async def _namespace(self, name: str) -> Object:
         found = self.reader.get(resources.NAMESPACES, "", name)

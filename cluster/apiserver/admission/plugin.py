@@ -5,6 +5,7 @@ A plugin says which operations on which resources concern it; the chain asks it 
 touch two or three plugins of thirty.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from cluster.apiserver.admission.configuration import Configurations
@@ -26,6 +27,8 @@ class Surroundings:
     """None in tests and single-user servers: everything is allowed."""
     configurations: Configurations = field(default_factory=dict)
     """What the plugins' configuration file says, by plugin."""
+    kept_namespaces: Collection[str] = ()
+    """Which may not be deleted, besides those of every cluster."""
 
 
 class Plugin:

@@ -8,7 +8,7 @@ this; who loses a race finds it done at the next look.
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 
 from cluster.api import resources
 from cluster.apiserver.aggregation.api_services import (
@@ -21,6 +21,7 @@ from cluster.apiserver.aggregation.api_services import (
 )
 from cluster.apiserver.bootstrap import api_services
 from cluster.apiserver.registry.registry import Registry
+from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import AlreadyExists, ApiError, Conflict, NotFound
 from cluster.store.backend import StoreError
 from cluster.store.resource_cache import Change
@@ -32,8 +33,10 @@ _RETRY_SECONDS = 1.0
 
 
 class Registration:
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, definitions: Sequence[Object] = ()) -> None:
+        """`definitions` are served and not stored."""
         self._registry = registry
+        self._definitions = definitions
         self._work = asyncio.Event()
         for resource in (_DEFINITIONS, API_SERVICES):
             registry.kind(resource).cache.subscribe(self._on_change, self._work.set)
@@ -62,7 +65,7 @@ class Registration:
     async def _settle(self, built_in: Iterable[str], at_start: Iterable[str]) -> bool:
         present = {obj["metadata"]["name"]: obj for obj in self._registry.list(API_SERVICES)}
         served = ((resource.group, resource.version) for resource in resources.ALL)
-        wanted = wanted_for(self._registry.list(_DEFINITIONS), served)
+        wanted = wanted_for([*self._definitions, *self._registry.list(_DEFINITIONS)], served)
         changes = next_changes(present, wanted, built_in, at_start)
         done = True
         for obj in changes.create:

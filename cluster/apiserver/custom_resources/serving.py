@@ -7,7 +7,7 @@ deleted ones. Two that do the same at once lose nothing: one's write fails and t
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -48,8 +48,16 @@ class CustomResources:
     """`run` in a task. `resources` and `openapi` are what is served at the moment."""
 
     def __init__(
-        self, registry: Registry, cache: WatchCache, writer: Writer, webhooks: "Callable[[], WebhookClient]"
+        self,
+        registry: Registry,
+        cache: WatchCache,
+        writer: Writer,
+        webhooks: "Callable[[], WebhookClient]",
+        built_in: Sequence[Object] = (),
     ) -> None:
+        """`built_in` are definitions, established, that are served and not stored; their groups are theirs alone."""
+        self._built_in = {definition["metadata"]["name"]: definition for definition in built_in}
+        self._reserved = frozenset(definition["spec"]["group"] for definition in built_in)
         self._registry = registry
         self._cache = cache
         self._writer = writer
@@ -94,9 +102,10 @@ class CustomResources:
         self._work.set()
 
     def _serve_definitions(self) -> None:
-        wanted: dict[str, Object] = {}
+        wanted = dict(self._built_in)
         for definition in self._registry.list(DEFINITIONS):
-            wanted[definition["metadata"]["name"]] = definition
+            if definition["spec"]["group"] not in self._reserved:
+                wanted[definition["metadata"]["name"]] = definition
         changed = False
         for name in [name for name in self._serving if name not in wanted]:
             self._withdraw(name)

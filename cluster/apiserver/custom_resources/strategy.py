@@ -12,7 +12,7 @@ from cluster.apiserver.custom_resources.definitions import FINALIZER
 from cluster.apiserver.custom_resources.names import set_condition
 from cluster.apiserver.registry.strategy import DeletePlan, Strategy, Undo
 from cluster.machinery.objects import Object
-from cluster.machinery.status_errors import MethodNotAllowed
+from cluster.machinery.status_errors import MethodNotAllowed, invalid
 from cluster.machinery.timestamps import format_time
 
 
@@ -20,6 +20,8 @@ class DefinitionStrategy(Strategy):
     """A definition outlives its deletion until its instances are gone."""
 
     generation = True
+    reserved: frozenset[str] = frozenset()
+    """Groups that the server serves by itself."""
 
     def reset_for_create(self, obj: Object) -> None:
         obj["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": None}
@@ -28,6 +30,18 @@ class DefinitionStrategy(Strategy):
         super().prepare_for_create(obj)
         stored = [v.get("name", "") for v in obj["spec"].get("versions") or () if v.get("storage")]
         obj["status"]["storedVersions"] = stored or None
+
+    async def begin_create(self, obj: Object, *, dry_run: bool) -> Undo | None:
+        group = obj["spec"]["group"]
+        if group in self.reserved:
+            why = f'Invalid value: "{group}": this server serves the group itself; choose another one'
+            raise invalid(
+                self.resource.group,
+                self.resource.kind,
+                obj["metadata"]["name"],
+                [("FieldValueInvalid", why, "spec.group")],
+            )
+        return None
 
     def prepare_for_update(self, new: Object, old: Object, subresource: str) -> None:
         super().prepare_for_update(new, old, subresource)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from cluster.api import resources
 from cluster.api.resources import Resource
+from cluster.apiserver.profile import CLUSTER, Profile
 from cluster.apiserver.registry.conversion import converter_of
 from cluster.apiserver.registry.generic import WriteContext, Writer
 from cluster.apiserver.registry.kinds import Kind
 from cluster.apiserver.registry.strategies import strategy_for
+from cluster.apiserver.registry.strategy import Strategy
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import NotFound
 from cluster.store.keys import place
@@ -27,7 +29,16 @@ _TTL_OF = {"events", "events.events.k8s.io"}
 class Registry:
     """Also the ObjectReader and ObjectWriter of `requests`."""
 
-    def __init__(self, store: ObjectStore, cache: WatchCache, writer: Writer, *, event_ttl: int = 3600) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        cache: WatchCache,
+        writer: Writer,
+        *,
+        event_ttl: int = 3600,
+        profile: Profile = CLUSTER,
+    ) -> None:
+        self._profile = profile
         self._store = store
         self._cache = cache
         self._writer = writer
@@ -43,7 +54,7 @@ class Registry:
             resource=resource,
             place=where,
             cache=self._cache.register(where),
-            strategy=strategy_for(resource, custom=custom),
+            strategy=self._strategy(resource, custom=custom),
             storage_version=_STORED_AS.get(resource.qualified, resource.api_version),
             convert=converter_of(resource),
             custom=custom,
@@ -51,6 +62,10 @@ class Registry:
         )
         self._kinds[resource.group, resource.version, resource.plural] = kind
         return kind
+
+    def _strategy(self, resource: Resource, *, custom: bool) -> Strategy:
+        other = self._profile.strategies.get(resource.qualified)
+        return other(resource) if other is not None else strategy_for(resource, custom=custom)
 
     def add_built_in(self) -> None:
         for resource in resources.ALL:

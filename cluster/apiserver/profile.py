@@ -1,0 +1,56 @@
+"""
+What a control plane of another sort, served by this engine, has differently from a cluster.
+
+A cluster's own apiserver runs with `CLUSTER`, in which every field says "as always".
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from aiohttp import web
+
+from cluster.apiserver.registry.strategy import Strategy
+from cluster.machinery.objects import Object
+
+if TYPE_CHECKING:
+    from cluster.apiserver.app import Apiserver
+    from cluster.apiserver.verbs import Call
+
+
+class Views(Protocol):
+    """Kinds whose objects lie elsewhere."""
+
+    kinds: frozenset[tuple[str, str]]
+    """(group, plural)"""
+
+    async def serve(self, call: "Call") -> web.StreamResponse:
+        """Any request on these kinds and their subresources. Raises ApiError."""
+
+    def run(self) -> Awaitable[None]:
+        """For as long as the server runs."""
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    definitions: tuple[Object, ...] = ()
+    """CustomResourceDefinitions, established, that are served and neither stored nor changed by anybody."""
+    namespaces: tuple[str, ...] = ()
+    """Which are there besides the usual ones, and stay like these."""
+    only_stores: bool = False
+    """Nobody works on what is stored: Services get no addresses and ports, and there is no Service `kubernetes`."""
+    plugins_off: frozenset[str] = frozenset()
+    """Admission plugins that would wait for controllers which do not run here."""
+    strategies: Mapping[str, type[Strategy]] = field(default_factory=dict)
+    """By `Resource.qualified`."""
+    views: "Callable[[Apiserver], Views] | None" = None
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """Of the definitions: nobody else may define kinds in them."""
+        return frozenset(definition["spec"]["group"] for definition in self.definitions)
+
+
+CLUSTER = Profile()

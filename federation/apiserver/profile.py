@@ -1,0 +1,42 @@
+"""
+What the federation's apiserver has differently from a cluster's: its own kinds, templates nobody works on, and views.
+"""
+
+from cluster.apiserver.profile import Profile
+from cluster.apiserver.registry.strategies import Generational, JobStrategy
+from federation.api.kinds import SYSTEM_NAMESPACE, definitions
+
+PLUGINS_OFF = frozenset(
+    {
+        # What they fill in or count is a matter of the members, each of which does it in its own way.
+        "ServiceAccount",
+        "LimitRanger",
+        "ResourceQuota",
+        "DefaultStorageClass",
+        "PersistentVolumeClaimResize",
+        "DefaultIngressClass",
+        "PodTopologyLabels",
+        # Its finalizer would be taken away by a controller that only members have.
+        "StorageObjectInUseProtection",
+    }
+)
+
+
+class JobTemplate(JobStrategy):
+    """Its Pods are in the members: nobody here could let go of them."""
+
+    default_propagation = "Background"
+
+
+class ControllerTemplate(Generational):
+    """As a Job's: a ReplicationController."""
+
+
+def profile() -> Profile:
+    return Profile(
+        definitions=definitions(),
+        namespaces=(SYSTEM_NAMESPACE,),
+        only_stores=True,
+        plugins_off=PLUGINS_OFF,
+        strategies={"jobs.batch": JobTemplate, "replicationcontrollers": ControllerTemplate},
+    )
