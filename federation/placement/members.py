@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from cluster.machinery.objects import Object
 from cluster.machinery.quantity import Quantity, QuantityError
@@ -55,7 +54,7 @@ class Member:
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
-    taints: tuple[Mapping[str, Any], ...] = ()
+    taints: tuple[Object, ...] = ()
     """key, value, effect."""
     region: str = ""
     zones: tuple[str, ...] = ()

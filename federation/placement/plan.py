@@ -5,83 +5,19 @@ Called for every object whose template, policy or members changed. It decides; t
 seconds, and hand in `lost` once a member's toleration has run out.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from cluster.machinery.objects import Object
+from federation.placement import shares, workloads
+from federation.placement.affinity import Affinity
 from federation.placement.members import NO_DEMAND, Demand, Member
-from federation.placement.policies import DEFAULT_POLICY, PropagationPolicy
+from federation.placement.plans import NOTHING_KNOWN, Assignment, Displaced, Eviction, Plan, Situation
+from federation.placement.policies import DEFAULT_POLICY, DIVIDED, WEIGHTED, PropagationPolicy
+from federation.placement.select import LOST, Question, Selection, groups_in_turn, select
+from federation.placement.v1_preferences import with_annotations
 
-LOST, TAINTED, NOT_SELECTED = "ClusterLost", "ClusterTainted", "NotSelected"
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """One cluster's part of an object. The fields are those of Placement.spec.clusters[]."""
-
-    cluster: str
-    replicas: int | None = None
-    """None: not a matter of replicas, or a member's autoscaler sets them. Of a Job, its parallelism."""
-    completions: int | None = None
-    ordinal_start: int | None = None
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Eviction:
-    """A cluster that has a copy and shall not keep it; the copy stays until its replacement is there."""
-
-    cluster: str
-    replicas: int | None
-    reason: str
-    """ClusterLost, ClusterTainted or NotSelected."""
-
-
-@dataclass(frozen=True, slots=True)
-class Displaced:
-    """What a lost member had, so that it can return. Placement.spec.displaced[]."""
-
-    cluster: str
-    replicas: int
-    ordinal_start: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What is known of the object beside its template. All of it may be empty."""
-
-    held: tuple[Assignment, ...] = ()
-    """The last plan's assignments: what members are taken to have."""
-    limits: Mapping[str, int] = field(default_factory=dict)
-    """Cluster -> replicas of this object that it is able to run, as its Pods that cannot be scheduled say."""
-    lost: frozenset[str] = frozenset()
-    """Members to be evicted now: Unreachable for longer than the toleration. Empty while the federation is isolated."""
-    displaced: tuple[Displaced, ...] = ()
-    """What the last plan handed out under this name."""
-    autoscaled: bool = False
-    """A HorizontalPodAutoscaler among the templates targets the object: members set their replicas themselves."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Who gets what, and why not the others."""
-
-    assignments: tuple[Assignment, ...] = ()
-    """In the order of cluster names."""
-    evictions: tuple[Eviction, ...] = ()
-    displaced: tuple[Displaced, ...] = ()
-    passed_over: Mapping[str, str] = field(default_factory=dict)
-    """Cluster -> why it gets nothing, in words for users."""
-    unplaced: int = 0
-    """Replicas that no cluster may have or can hold."""
-    fault: str = ""
-    """Why nothing was changed: a policy or annotation that cannot be understood, spread that cannot be had."""
-    policy: str = ""
-    demand: Demand = NO_DEMAND
-    """What one replica takes, for `Member.less`."""
-
-
-NOTHING_KNOWN = Situation()
+__all__ = ["NOTHING_KNOWN", "Assignment", "Displaced", "Eviction", "Plan", "Situation", "plan"]
 
 
 def plan(
@@ -93,8 +29,110 @@ def plan(
     """
     Decide who gets the object.
 
-    Where the policy or an annotation cannot be understood, `fault` says so and the assignments are those held.
-    Members that are not ready get nothing new and keep what they hold, until they are `lost`.
+    Where the policy or an annotation cannot be understood, or no choice of clusters meets the spread constraints,
+    `fault` says so and the assignments are those held. Members that are not ready get nothing new and keep what they
+    hold, until they are `lost`.
     """
-    chosen = sorted(member.name for member in members if member.ready)
-    return Plan(tuple(Assignment(name, why="every ready cluster") for name in chosen), policy=policy.key)
+    policy = with_annotations(policy, template)
+    if policy.fault:
+        return _unchanged(situation, policy, policy.fault)
+    known = sorted(members, key=lambda member: member.name)
+    divided = workloads.is_divided(template) and policy.division.mode == DIVIDED and not situation.autoscaled
+    demand = workloads.demand_of(template) if divided else NO_DEMAND
+    question = _question(template, known, policy, situation, demand if divided else None)
+    best: Plan | None = None
+    for group in groups_in_turn(policy, known, question.held):
+        selection = select(question, known, policy, group)
+        if not selection.members and best is not None:
+            continue
+        candidate = _planned(template, selection, policy, situation, divided=divided, demand=demand, key=question.key)
+        if selection.members and not candidate.fault and not candidate.unplaced:
+            return _with_words(candidate, group)
+        if best is None or (best.fault and not candidate.fault) or (not best.assignments and candidate.assignments):
+            best = _with_words(candidate, group)
+    return best or _unchanged(situation, policy, "the policy has no group of clusters")
+
+
+def _question(
+    template: Object,
+    members: Sequence[Member],
+    policy: PropagationPolicy,
+    situation: Situation,
+    demand: Demand | None,
+) -> Question:
+    metadata = template.get("metadata") or {}
+    key = f"{template.get('kind')}/{metadata.get('namespace') or ''}/{metadata.get('name')}"
+    lost = situation.lost
+    if demand is None and len(policy.affinities) == 1 and not any(one.maximum is not None for one in policy.spread):
+        # A copy that would be nowhere else instead: taking it away from a lost member helps nobody, and would on its
+        # return cost a Service its address.
+        lost = frozenset()
+    rooms = {}
+    if demand is not None and policy.division.preference != WEIGHTED:
+        rooms = {one.name: room for one in members if (room := one.capacity.room(demand)) is not None}
+    return Question(
+        template.get("apiVersion") or "",
+        template.get("kind") or "",
+        key,
+        frozenset(one.cluster for one in situation.held),
+        lost,
+        rooms,
+    )
+
+
+def _planned(
+    template: Object,
+    selection: Selection,
+    policy: PropagationPolicy,
+    situation: Situation,
+    *,
+    divided: bool,
+    demand: Demand,
+    key: str,
+) -> Plan:
+    if selection.fault:
+        return replace(_unchanged(situation, policy, selection.fault), passed_over=selection.passed_over)
+    if divided:
+        assigned = shares.divide(template, selection, policy, situation, demand, key)
+    else:
+        copied = workloads.is_divided(template) and not situation.autoscaled
+        assigned = shares.copy_to(template, selection, with_replicas=copied)
+    held = {one.cluster: one for one in situation.held}
+    evictions = [Eviction(name, held[name].replicas, reason) for name, reason in sorted(selection.evict.items())]
+    return Plan(
+        assignments=assigned.assignments,
+        evictions=tuple(evictions),
+        displaced=_displaced(selection, situation, policy) if divided else (),
+        passed_over={**selection.passed_over, **assigned.passed_over},
+        unplaced=assigned.unplaced,
+        policy=policy.key,
+        demand=demand,
+    )
+
+
+def _displaced(selection: Selection, situation: Situation, policy: PropagationPolicy) -> tuple[Displaced, ...]:
+    """What lost members had, the newest word on each; forgotten once they can take it back."""
+    if not policy.failover.failback:
+        return ()
+    back = {member.name for member in selection.members} - selection.frozen
+    known = {one.cluster: one for one in situation.displaced if one.cluster not in back}
+    for one in situation.held:
+        if selection.evict.get(one.cluster) == LOST and one.replicas:
+            known[one.cluster] = Displaced(one.cluster, one.replicas, one.ordinal_start)
+    return tuple(known[name] for name in sorted(known))
+
+
+def _unchanged(situation: Situation, policy: PropagationPolicy, fault: str) -> Plan:
+    return Plan(situation.held, displaced=situation.displaced, fault=fault, policy=policy.key)
+
+
+def _with_words(found: Plan, group: Affinity) -> Plan:
+    if not group.group:
+        return found
+    assignments = tuple(replace(one, why=f"group {group.group}: {one.why}") for one in found.assignments)
+    return replace(found, assignments=assignments)
+
+
+def uses_capacity(policy: PropagationPolicy) -> bool:
+    """Whether promises count against members' capacity: a burst then has to hand `Member.less` from plan to plan."""
+    return policy.division.mode == DIVIDED and policy.division.preference != WEIGHTED

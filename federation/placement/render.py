@@ -5,7 +5,7 @@ import hashlib
 import orjson
 
 from cluster.machinery.objects import Object, copy_object
-from federation.placement.plan import Assignment
+from federation.placement.plans import Assignment
 
 APPLIED = "federation.hanse.io/applied"
 """Annotation: hash of what was rendered."""
