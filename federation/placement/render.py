@@ -5,7 +5,9 @@ import hashlib
 import orjson
 
 from cluster.machinery.objects import Object, copy_object
+from federation.placement import member_owned
 from federation.placement.plans import Assignment
+from federation.placement.workloads import JOB, STATEFUL_SET, group_kind, is_divided
 
 APPLIED = "federation.hanse.io/applied"
 """Annotation: hash of what was rendered."""
@@ -16,9 +18,20 @@ TEMPLATE_UID = "federation.hanse.io/template-uid"
 
 
 def render(template: Object, assignment: Assignment) -> Object:
-    """The object for one member, before overrides and without the hash (`seal` adds it)."""
+    """
+    The object for one member, before overrides and without the hash (`seal` adds it).
+
+    Of a workload without a number in its assignment the replicas are left out: a member's autoscaler sets them.
+    """
     rendered = copy_object(template)
-    rendered.pop("status", None)
+    uid = (template.get("metadata") or {}).get("uid")
+    member_owned.strip(rendered)
+    if is_divided(template):
+        _set_share(rendered, assignment)
+    metadata = rendered["metadata"]
+    metadata.setdefault("labels", {})[MANAGED] = "true"
+    if uid:
+        metadata.setdefault("annotations", {})[TEMPLATE_UID] = uid
     return rendered
 
 
@@ -32,8 +45,24 @@ def seal(rendered: Object) -> tuple[Object, str]:
 
 def hash_of(obj: Object) -> str:
     """32 hex digits that change with anything in the object but the annotation that holds them."""
-    counted = copy_object(obj)
-    annotations = (counted.get("metadata") or {}).get("annotations")
-    if annotations:
-        annotations.pop(APPLIED, None)
-    return hashlib.blake2b(orjson.dumps(counted, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+    metadata = obj.get("metadata") or {}
+    if APPLIED in (metadata.get("annotations") or {}):
+        annotations = {key: value for key, value in metadata["annotations"].items() if key != APPLIED}
+        obj = {**obj, "metadata": {**metadata, "annotations": annotations}}
+    return hashlib.blake2b(orjson.dumps(obj, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+
+
+def _set_share(rendered: Object, assignment: Assignment) -> None:
+    spec = rendered.setdefault("spec", {})
+    field = "parallelism" if group_kind(rendered) == JOB else "replicas"
+    if assignment.replicas is None:
+        spec.pop(field, None)
+        return
+    spec[field] = assignment.replicas
+    if assignment.completions is not None:
+        spec["completions"] = assignment.completions
+    if group_kind(rendered) == STATEFUL_SET and assignment.ordinal_start is not None:
+        if assignment.ordinal_start:
+            spec["ordinals"] = {**(spec.get("ordinals") or {}), "start": assignment.ordinal_start}
+        else:
+            spec.pop("ordinals", None)

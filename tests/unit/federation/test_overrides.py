@@ -1,0 +1,128 @@
+"""Overrides change what is meant and nothing else."""
+
+from typing import Any
+
+import pytest
+
+from federation.placement import images
+from federation.placement.members import Member
+from federation.placement.overrides import override
+from federation.placement.policies import override_policy_of, overrides_for
+
+DIGEST = "sha256:" + "ab" * 32
+EU, US = Member("eu", region="eu"), Member("us", region="us")
+
+
+def workload(image: str = "nginx:1.27") -> dict[str, Any]:
+    container = {"name": "web", "image": image, "args": ["--a", "--b"]}
+    metadata = {"name": "web", "namespace": "shop", "labels": {"app": "web", "federation.hanse.io/managed": "true"}}
+    spec = {"replicas": 2, "template": {"spec": {"containers": [container]}}}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+
+
+def policy(overriders: dict[str, Any], target: dict[str, Any] | None = None, **metadata: str) -> dict[str, Any]:
+    rule = {"targetCluster": target, "overriders": overriders}
+    meta = {"name": "o", "namespace": "shop", **metadata}
+    return {"kind": "OverridePolicy", "metadata": meta, "spec": {"overrideRules": [rule]}}
+
+
+def overridden(overriders: dict[str, Any], obj: dict[str, Any] | None = None) -> dict[str, Any]:
+    result = override(obj or workload(), EU, [override_policy_of(policy(overriders))])
+    assert not result.fault
+    return result.obj
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nginx",
+        "nginx:1",
+        "team/app:1",
+        "localhost/app",
+        "reg:5000/team/app:1",
+        f"reg.io/app@{DIGEST}",
+        f"a/b:1@{DIGEST}",
+    ],
+)
+def test_images_survive_being_taken_apart(text: str) -> None:
+    assert str(images.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("before", "component", "operator", "value", "after"),
+    [
+        ("nginx:1", "Registry", "replace", "mirror:5000", "mirror:5000/nginx:1"),
+        ("reg:5000/team/app:1", "Registry", "remove", "", "team/app:1"),
+        ("reg.io/app:1", "Registry", "add", ".cn", "reg.io.cn/app:1"),
+        ("reg:5000/team/app:1", "Repository", "replace", "other/app", "reg:5000/other/app:1"),
+        ("reg:5000/team/app:1", "Repository", "add", "-debug", "reg:5000/team/app-debug:1"),
+        ("reg:5000/app", "Tag", "replace", "2", "reg:5000/app:2"),
+        (f"reg:5000/app@{DIGEST}", "Tag", "replace", "2", "reg:5000/app:2"),
+        ("app:1", "Tag", "replace", DIGEST, f"app@{DIGEST}"),
+        (f"app:1@{DIGEST}", "Tag", "remove", "", "app"),
+        ("app:1", "Tag", "add", "-alpine", "app:1-alpine"),
+    ],
+)
+def test_images_change_by_component(before: str, component: str, operator: str, value: str, after: str) -> None:
+    rule = {"component": component, "operator": operator, "value": value}
+
+    obj = overridden({"image": [rule]}, workload(before))
+
+    assert obj["spec"]["template"]["spec"]["containers"][0]["image"] == after
+
+
+def test_arguments_labels_and_patches_change_in_order() -> None:
+    obj = overridden(
+        {
+            "args": [
+                {"container": "web", "operator": "remove", "value": ["--a"]},
+                {"container": "web", "operator": "add", "value": ["--c"]},
+                {"container": "nobody", "operator": "add", "value": ["--d"]},
+            ],
+            "command": [{"container": "web", "operator": "add", "value": ["run"]}],
+            "labels": [
+                {"operator": "replace", "value": {"app": "shop", "absent": "x"}},
+                {"operator": "add", "value": {"tier": "gold"}},
+            ],
+            "plaintext": [{"op": "replace", "path": "/metadata/labels/tier", "value": "tin"}],
+        }
+    )
+
+    assert obj["metadata"]["labels"] == {"app": "shop", "tier": "tin", "federation.hanse.io/managed": "true"}
+    container = obj["spec"]["template"]["spec"]["containers"][0]
+    assert (container["command"], container["args"]) == (["run"], ["--b", "--c"])
+
+
+def test_rules_reach_only_the_clusters_they_target() -> None:
+    given = policy({"labels": [{"operator": "add", "value": {"in": "eu"}}]}, {"clusterNames": ["eu"]})
+
+    result = override(workload(), US, [override_policy_of(given)])
+
+    assert (result.obj, result.applied) == (workload(), ())
+
+
+@pytest.mark.parametrize(
+    ("operation", "fault"),
+    [
+        ({"op": "replace", "path": "/spec/x", "value": 1}, "plaintext operation 1 (replace /spec/x) does not apply"),
+        ({"op": "replace", "path": "/metadata/name", "value": "z"}, "may not change metadata.name to 'z'"),
+        ({"op": "replace", "path": "/metadata", "value": "z"}, "leave nothing of metadata"),
+        ({"op": "replace", "path": "/kind", "value": "Pod"}, "may not change kind from 'Deployment' to 'Pod'"),
+        ({"op": "remove", "path": "/metadata/labels"}, "may not change metadata.labels that begin with federation."),
+        ({"op": "add", "path": "", "value": {}}, "would replace the object altogether"),
+    ],
+)
+def test_overrides_that_cannot_be_applied_say_why_and_change_nothing(operation: dict[str, Any], fault: str) -> None:
+    result = override(workload(), EU, [override_policy_of(policy({"plaintext": [operation]}))])
+
+    assert fault in result.fault
+    assert result.obj == workload()
+
+
+def test_cluster_wide_overrides_come_first_and_specific_ones_last() -> None:
+    named = policy({}, name="named")
+    named["spec"]["resourceSelectors"] = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}]
+    everywhere = policy({}, name="everywhere", namespace="")
+    policies = [override_policy_of(one) for one in (named, policy({}, name="all"), everywhere)]
+
+    assert [one.name for one in overrides_for(workload(), policies)] == ["everywhere", "all", "named"]
