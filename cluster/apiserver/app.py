@@ -46,6 +46,7 @@ from cluster.apiserver.registry.generic import Writer
 from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.registry.services import Allocator, ServiceStrategy
 from cluster.apiserver.review_pages import ReviewServer
+from cluster.apiserver.router import Route
 from cluster.apiserver.server import ApiServer
 from cluster.apiserver.service_resolver import ServiceResolver
 from cluster.apiserver.subresources import Subresources
@@ -98,7 +99,9 @@ class Apiserver:
         self.registry.add_built_in()
         self.services = ServiceResolver(self.registry, to_endpoints=options.enable_aggregator_routing)
         self.webhooks: WebhookClient | None = None
-        self.custom = CustomResources(self.registry, self.cache, self.writer, self._webhook_client, profile.definitions)
+        self.custom = CustomResources(
+            self.registry, self.cache, self.writer, self._webhook_client, profile.definitions, profile.resources
+        )
         self.aggregator = Aggregator(self.registry, options, self.services)
         self.registration = Registration(self.registry, profile.definitions)
         self.lister = Lister(self.cache, self.store)
@@ -108,6 +111,7 @@ class Apiserver:
         self.security = security.build(options, self.registry)
         self.audit = _recorder(options)
         self.around = Surroundings(self.registry, self.registry, self.security.authorizer)
+        self.views = profile.views(self) if profile.views is not None else None
         self.hooks = Webhooks(self.around, self._webhook_client, self.registry)
         self.writer.admission = build_admission(
             options.enable_admission_plugins,
@@ -197,7 +201,15 @@ class Apiserver:
             in_flight=self.in_flight,
             request_timeout=self.options.request_timeout,
             audit=self.audit,
+            views=self.views,
+            viewed=self.profile.viewed,
         )
+
+    def _elsewhere(self, found: Route) -> bool:
+        """Whether what is asked for is not in our memory, but with another server."""
+        if self.aggregator.remote and self.aggregator.find(found) is not None:
+            return True
+        return (found.group, found.resource) in self.profile.viewed
 
     def _checks(self) -> dict[str, dict[str, health.Check]]:
         live: dict[str, health.Check] = {
@@ -241,7 +253,7 @@ class Apiserver:
         request_factory = _request
         reads: PlainReads | None = PlainReads(
             self.registry, self.cache, self.lister, self.security.authenticator, self.security.authorizer,
-            self.in_flight, lambda found: bool(self.aggregator.remote) and self.aggregator.find(found) is not None,
+            self.in_flight, self._elsewhere,
         )  # fmt: skip
         if self.audit is not None:
             handle, request_factory = functools.partial(self.audit.handle, handle), self.audit.request_factory
@@ -293,6 +305,8 @@ class Apiserver:
                     # Without this, connections that nobody uses would be waited for like running requests.
                     server.pre_shutdown()
                     self.watcher.end_all()
+                    if self.views is not None:
+                        await self.views.close()
                     if not await self.in_flight.drained(self.options.request_timeout):
                         log.warning("stopping although requests still run")
                     await server.shutdown(DRAIN_SECONDS)

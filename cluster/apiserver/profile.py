@@ -4,12 +4,13 @@ What a control plane of another sort, served by this engine, has differently fro
 A cluster's own apiserver runs with `CLUSTER`, in which every field says "as always".
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
+from cluster.api.resources import ALL, Resource
 from cluster.apiserver.registry.strategy import Strategy
 from cluster.machinery.objects import Object
 
@@ -21,16 +22,11 @@ if TYPE_CHECKING:
 class Views(Protocol):
     """Kinds whose objects lie elsewhere."""
 
-    kinds: frozenset[tuple[str, str]]
-    """(group, plural)"""
-
     async def serve(self, call: "Call") -> web.StreamResponse:
         """Any request on these kinds and their subresources. Raises ApiError."""
 
-    def run(self) -> Awaitable[None]:
-        """For as long as the server runs."""
-
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """The server stops: what still runs ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +42,23 @@ class Profile:
     strategies: Mapping[str, type[Strategy]] = field(default_factory=dict)
     """By `Resource.qualified`."""
     views: "Callable[[Apiserver], Views] | None" = None
+    viewed: frozenset[tuple[str, str]] = frozenset()
+    """(group, plural) of kinds that `views` serves: they can be read and not written."""
 
     @property
     def groups(self) -> frozenset[str]:
         """Of the definitions: nobody else may define kinds in them."""
         return frozenset(definition["spec"]["group"] for definition in self.definitions)
 
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """Every built-in resource, as discovery tells it."""
+        if not self.viewed:
+            return ALL
+        return tuple(
+            replace(one, verbs=one.verbs & READS) if (one.group, one.plural) in self.viewed else one for one in ALL
+        )
 
+
+READS = frozenset({"get", "list", "watch"})
 CLUSTER = Profile()

@@ -18,6 +18,7 @@ from cluster.apiserver.deadlines import seconds_allowed
 from cluster.apiserver.impersonation import impersonated
 from cluster.apiserver.in_flight import InFlight
 from cluster.apiserver.negotiation import negotiate
+from cluster.apiserver.profile import Views
 from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.requests import ANONYMOUS, Attributes, Authorizer, Decision, UserInfo
 from cluster.apiserver.router import Route, route, segments_are_safe
@@ -55,7 +56,10 @@ class ApiServer:
         in_flight: InFlight,
         request_timeout: float = 60.0,
         audit: "Audit | None" = None,
+        views: Views | None = None,
+        viewed: frozenset[tuple[str, str]] = frozenset(),
     ) -> None:
+        """`viewed` are the kinds, by group and plural, that `views` serve."""
         self._registry = registry
         self._verbs = verbs
         self._subresources = subresources
@@ -67,6 +71,8 @@ class ApiServer:
         self._audit = audit
         self._in_flight = in_flight
         self._request_timeout = request_timeout
+        self._views = views
+        self._viewed = viewed
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
@@ -180,6 +186,8 @@ class ApiServer:
         if kind.resource.namespaced and not found.namespace and (found.name or found.verb == "create"):
             return responses.page_not_found()
         try:
+            if self._views is not None and (found.group, found.resource) in self._viewed:
+                return await self._views.serve(call)
             if found.subresource:
                 return await self._subresources.serve(self._verbs, call)
             return await self._verbs.serve(call)

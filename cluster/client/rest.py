@@ -7,6 +7,7 @@ Not here    caching (informer.py), backing off over many tries (workqueue.py).
 """
 
 import asyncio
+import base64
 import logging
 import os
 import random
@@ -243,6 +244,21 @@ class ApiClient:
                 raise error
             await asyncio.sleep(wait * (1 + 0.1 * random.random()))  # noqa: S311  (spreads load, guards nothing)
 
+    def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """
+        One try at the server of the moment, its answer as it comes; use with `async with`.
+
+        Raises aiohttp.ClientError, OSError, TimeoutError; ServiceUnavailable without usable certificates.
+        """
+        return self._open(method, path, params, None, headers, streaming=True)
+
     async def watch(
         self,
         resource: Resource,
@@ -359,6 +375,18 @@ class ApiClient:
                 f"cannot use the client's certificates ({files or 'in the kubeconfig'}): {error}. "
                 "Check that the files exist, are readable for this user and belong together."
             ) from error
+
+    def credentials(self) -> dict[str, str]:
+        """The header that says who we are, when no certificate does. Raises ServiceUnavailable."""
+        if self.config.username:
+            pair = f"{self.config.username}:{self.config.password}".encode()
+            return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+        token = self._token()
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    def context(self) -> ssl.SSLContext:
+        """For connections beside this pool's. Raises ServiceUnavailable."""
+        return self._ssl()
 
     def _token(self) -> str:
         if self._token_source is not None:

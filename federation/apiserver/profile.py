@@ -5,6 +5,7 @@ What the federation's apiserver has differently from a cluster's: its own kinds,
 from cluster.apiserver.profile import Profile
 from cluster.apiserver.registry.strategies import Generational, JobStrategy
 from federation.api.kinds import SYSTEM_NAMESPACE, definitions
+from federation.apiserver.views.serving import VIEWS, MemberViews
 
 PLUGINS_OFF = frozenset(
     {
@@ -38,5 +39,7 @@ def profile() -> Profile:
         namespaces=(SYSTEM_NAMESPACE,),
         only_stores=True,
         plugins_off=PLUGINS_OFF,
+        views=MemberViews,
+        viewed=VIEWS,
         strategies={"jobs.batch": JobTemplate, "replicationcontrollers": ControllerTemplate},
     )

@@ -54,8 +54,14 @@ class CustomResources:
         writer: Writer,
         webhooks: "Callable[[], WebhookClient]",
         built_in: Sequence[Object] = (),
+        others: tuple[Resource, ...] = resources.ALL,
     ) -> None:
-        """`built_in` are definitions, established, that are served and not stored; their groups are theirs alone."""
+        """
+        Args:
+            built_in: definitions, established, that are served and not stored; their groups are theirs alone.
+            others: resources that are no custom ones.
+        """
+        self._others_served = others
         self._built_in = {definition["metadata"]["name"]: definition for definition in built_in}
         self._reserved = frozenset(definition["spec"]["group"] for definition in built_in)
         self._registry = registry
@@ -64,7 +70,7 @@ class CustomResources:
         self._webhooks = webhooks
         self._serving: dict[str, tuple[bytes, list[CustomResource]]] = {}
         """By the definition's name: what it was when its resources were set up, and these."""
-        self._resources: tuple[Resource, ...] = resources.ALL
+        self._resources = others
         self._openapi: OpenApi | None = None
         self._judged: dict[tuple[str, int], list[str]] = {}
         """By uid and generation of a definition: its rules that cannot be evaluated here."""
@@ -133,7 +139,7 @@ class CustomResources:
             changed = True
         if changed:
             custom = [one for name in sorted(self._serving) for one in self._serving[name][1]]
-            self._resources = (*resources.ALL, *custom)
+            self._resources = (*self._others_served, *custom)
             self._openapi = None
 
     def _serve(self, name: str, state: bytes, definition: Object) -> None:
