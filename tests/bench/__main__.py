@@ -9,10 +9,15 @@ import json
 import pathlib
 import sys
 
-from tests.bench import apiserver, provisioning, store
+from tests.bench import apiserver, placement, provisioning, store
 from tests.bench.figures import Figures
 
-SUITES = {"store": store.measure, "apiserver": apiserver.measure, "provisioning": provisioning.measure}
+SUITES = {
+    "store": store.measure,
+    "apiserver": apiserver.measure,
+    "provisioning": provisioning.measure,
+    "placement": placement.measure,
+}
 
 
 def main() -> None:
