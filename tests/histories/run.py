@@ -66,7 +66,7 @@ def judge(history: History) -> list[str]:
     return [
         *check_operations.check(history, timeline),
         *check_watches.check(history.watches, timeline),
-        *linearizability.check(history.operations),
+        *linearizability.check(history.operations, timeline.by_mark),
     ]
 
 
