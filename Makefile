@@ -92,6 +92,7 @@ bench: setup  ## figures: name, value, unit a line, and bench.json
 	HANSE_ETCD_BIN="$(abspath $(VENV)/release/bin)" $(BIN)/python -m tests.bench
 
 soak: setup  ## long runs: a history of 200,000 operations, planted faults, every broken manifest, the story of a cluster over and over (ROUNDS=5)
+	HANSE_HYPOTHESIS=searching $(PYTEST) tests/unit -q
 	HANSE_ETCD_BIN="$(abspath $(VENV)/release/bin)" $(PYTEST) tests/soak -q
 	HANSE_CORPUS_SIZE=1000 HANSE_ETCD_BIN="$(abspath $(VENV)/release/bin)" $(PYTEST) tests/integration/badinput -q --timeout=7200
 	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(PYTEST) tests/machines -q --timeout=1200 || exit 1; done
