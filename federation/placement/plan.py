@@ -66,7 +66,7 @@ def _question(
     if demand is None and len(policy.affinities) == 1 and not any(one.maximum is not None for one in policy.spread):
         # A copy that would be nowhere else instead: taking it away from a lost member helps nobody, and would on its
         # return cost a Service its address.
-        lost = frozenset()
+        lost = frozenset(member.name for member in members if member.name in lost and member.reachable)
     rooms = {}
     if demand is not None and policy.division.preference != WEIGHTED:
         rooms = {one.name: room for one in members if (room := one.capacity.room(demand)) is not None}

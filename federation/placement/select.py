@@ -97,7 +97,9 @@ def _gone(question: Question, member: Member, policy: PropagationPolicy, group: 
     if taint:
         return TAINTED, f"its taint {_named(taint)} is not tolerated"
     if member.name in question.lost:
-        return LOST, "lost for longer than is tolerated" if not member.reachable else "its taint is tolerated no longer"
+        # A toleration that ends: the controllers count its seconds and then hand the member in.
+        ended = (TAINTED, "its taint is tolerated no longer")
+        return ended if member.reachable else (LOST, "lost for longer than is tolerated")
     if member.phase == "Leaving":
         return LEAVING, "it is leaving the federation"
     why = group.why_not(member)
