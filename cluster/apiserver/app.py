@@ -32,6 +32,7 @@ from cluster.apiserver.flow_control.conditions import FlowSchemaConditions
 from cluster.apiserver.flow_control.controller import FlowControl
 from cluster.apiserver.front_door.connection import HEAD_LIMIT, Listener
 from cluster.apiserver.front_door.plain_reads import PlainReads
+from cluster.apiserver.front_door.plain_writes import PlainWrites
 from cluster.apiserver.in_flight import InFlight
 from cluster.apiserver.kubelet_proxy import KubeletProxy
 from cluster.apiserver.lists import Lister
@@ -255,12 +256,17 @@ class Apiserver:
             self.registry, self.cache, self.lister, self.security.authenticator, self.security.authorizer,
             self.in_flight, self._elsewhere,
         )  # fmt: skip
+        writes: PlainWrites | None = PlainWrites(
+            self.registry, self.verbs, self.security.authenticator, self.security.authorizer,
+            self.in_flight, self._elsewhere, self.options.request_timeout,
+        )  # fmt: skip
         if self.audit is not None:
             handle, request_factory = functools.partial(self.audit.handle, handle), self.audit.request_factory
-            reads = None  # the recorder sees every request, so all go through the handler
+            reads = writes = None  # the recorder sees every request, so all go through the handler
         server = Listener(
             handle,
             reads,
+            writes,
             request_factory=request_factory,
             access_log=None,
             handler_cancellation=True,

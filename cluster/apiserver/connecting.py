@@ -26,7 +26,7 @@ def options_of(call: Call) -> Object | None:
     if kind is None:
         return None
     options: Object = {"kind": kind, "apiVersion": "v1"}
-    query = call.request.rel_url.query
+    query = call.http.rel_url.query
     if name == "proxy":
         if tail := call.route.tail:
             options["path"] = tail

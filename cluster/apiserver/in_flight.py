@@ -67,6 +67,13 @@ class InFlight:
             return None if seat is None else self._enter(seat, flow, read=True)
         return self._enter(None, None, read=True) if self._running[True] < self._limits[True] else None
 
+    def try_enter_write(self, flow: Flow | None) -> Place | None:
+        """A place for a write, if there is one at once."""
+        if flow is not None:
+            seat = flow.level.try_enter(1)
+            return None if seat is None else self._enter(seat, flow, read=False)
+        return self._enter(None, None, read=False) if self._running[False] < self._limits[False] else None
+
     async def enter(self, asked: Attributes, seconds: float) -> Place:
         """
         A place for any request, which has `seconds` in all. Raises TooManyRequests, perhaps after waiting.
@@ -96,9 +103,9 @@ class InFlight:
         """An answer was made."""
         self.metrics.count(found, status, seconds)
 
-    def ended_well(self, found: Route) -> Callable[[float], None]:
-        """`ended` with 200 for the requests of one URL, which are many: call the result with the seconds."""
-        return self.metrics.counter(found, 200)
+    def ended_with(self, found: Route, status: int) -> Callable[[float], None]:
+        """`ended` with that status for the requests of one URL, which are many: call the result with the seconds."""
+        return self.metrics.counter(found, status)
 
     async def drained(self, seconds: float) -> bool:
         """Wait until no ordinary request runs. Returns whether that was so in time."""

@@ -74,15 +74,15 @@ class KubeletProxy:
     async def _pass_on(self, call: Call, node: str, path: str, query: str) -> web.StreamResponse:
         host, port = self.address_of(node)
         target = Target("https", host, port, path + (f"?{query}" if query else ""), self.context())
-        onward = headers.onward(call.request.headers, call.request.remote or "")
-        return await forward(call.request, target, onward, Manner(_unreachable))
+        onward = headers.onward(call.http.headers, call.http.remote or "")
+        return await forward(call.http, target, onward, Manner(_unreachable))
 
 
 def _kubelet_query(call: Call, pod: Object) -> str:
     """exec and attach name their streams differently on the kubelet; the rest is passed as it is."""
     if call.route.subresource not in ("exec", "attach"):
-        return call.request.rel_url.raw_query_string
-    query = call.request.rel_url.query
+        return call.http.rel_url.raw_query_string
+    query = call.http.rel_url.query
     pairs = [("command", value) for value in query.getall("command", [])]
     renamed = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
     pairs += [(ours, "1") for name, ours in renamed.items() if query.get(name) in ("true", "1")]

@@ -94,7 +94,7 @@ class PageProxy:
     async def _show(
         self, call: Call, scheme: str, host: str, port: int, tls: ssl.SSLContext | None = None
     ) -> web.StreamResponse:
-        request = call.request
+        request = call.http
         raw_path = request.rel_url.raw_path
         rest = _after(raw_path, 7 if call.route.namespace else 5)
         query = request.rel_url.raw_query_string

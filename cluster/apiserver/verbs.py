@@ -4,7 +4,9 @@ The verbs on resources: from a routed request to the registry, and the answer ba
 Called by `server` for authenticated and authorized requests.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import orjson
 from aiohttp import web
@@ -26,11 +28,21 @@ from cluster.store.encoding import Entry
 _INCLUDABLE = frozenset({"", "None", "Metadata", "Object"})
 
 
+class Asked(Protocol):
+    """What most verbs need of a request; those that came through the door are nothing more."""
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    async def read(self) -> bytes:
+        """The body."""
+
+
 @dataclass(slots=True)
 class Call:
     """One request on one kind."""
 
-    request: web.BaseRequest
+    request: Asked
     route: Route
     user: UserInfo
     kind: Kind
@@ -46,6 +58,13 @@ class Call:
                 "must be 'Metadata', 'Object', 'None', or empty"
             )
         return view
+
+    @property
+    def http(self) -> web.BaseRequest:
+        """The request for verbs that pass it on or stream; those never come through the door."""
+        if not isinstance(self.request, web.BaseRequest):
+            raise TypeError(f"{self.route.verb} {self.route.path} needs its HTTP request")
+        return self.request
 
     @property
     def include(self) -> str:
@@ -86,6 +105,12 @@ class Verbs:
                 return await self.list_objects(call)
             case "watch":
                 return await self.watch(call)
+            case _:
+                return await self.write(call)
+
+    async def write(self, call: Call) -> web.Response:
+        """The verbs that change something, where the resource has them."""
+        match call.route.verb:
             case "create":
                 return await self.create(call)
             case "update":
@@ -141,7 +166,7 @@ class Verbs:
             raise not_acceptable(WATCHED)
         options = list_options.parse(route)
         matches = selection.build(kind.resource, options.label_selector, options.field_selector, route.name)
-        return await self.watcher.serve(call.request, kind, route.namespace, options, matches, view, call.include)
+        return await self.watcher.serve(call.http, kind, route.namespace, options, matches, view, call.include)
 
     # Writing.
 

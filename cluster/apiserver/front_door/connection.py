@@ -22,8 +22,9 @@ from aiohttp.http import SERVER_SOFTWARE
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from cluster.apiserver.front_door.heads import Boundary, split
+from cluster.apiserver.front_door.heads import Boundary, split, split_write
 from cluster.apiserver.front_door.plain_reads import PlainReads, Read
+from cluster.apiserver.front_door.plain_writes import BODY_LIMIT, PlainWrites, Write
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ PORTION = 256 << 10
 """Bytes written at a time; smaller answers are written in one piece."""
 TAKING_SECONDS = 60.0
 """How long a client may take nothing of an answer that is waiting for it."""
+BODY_SECONDS = 1.0
+"""How long more of a body is waited for here; the handler waits longer."""
 HELD_LIMIT = 64 << 10
 """Bytes of later requests that are taken in while one is answered."""
 
@@ -47,15 +50,30 @@ class ResponseHead:
         self._tail = b""
 
     def of(self, length: int, more: bytes) -> bytes:
-        """`more` are whole header lines."""
+        """Of a read that went well. `more` are whole header lines."""
+        return (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-cache, private\r\n"
+            b"%bContent-Length: %d%b\r\n" % (more, length, self._now())
+        )
+
+    def of_response(self, response: web.Response, length: int, *, last: bool) -> bytes:
+        """Of an answer that the handler could have given; with `last` the client shall not come back here."""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()]).encode()
+        return b"HTTP/1.1 %d %b\r\n%bContent-Length: %d%b%b\r\n" % (
+            response.status,
+            response.reason.encode(),
+            lines,
+            length,
+            self._now(),
+            b"Connection: close\r\n" if last else b"",
+        )
+
+    def _now(self) -> bytes:
         now = int(time.time())
         if now != self._second:
             self._second = now
-            self._tail = f"\r\nDate: {rfc822_formatted_time()}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n".encode()
-        return (
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-cache, private\r\n"
-            b"%bContent-Length: %d%b" % (more, length, self._tail)
-        )
+            self._tail = f"\r\nDate: {rfc822_formatted_time()}\r\nServer: {SERVER_SOFTWARE}\r\n".encode()
+        return self._tail
 
 
 _head = ResponseHead()
@@ -64,13 +82,20 @@ _head = ResponseHead()
 class Connection(RequestHandler):
     """Made by `Listener` for each connection."""
 
-    def __init__(self, manager: web.Server, reads: PlainReads | None, **options: Any) -> None:
+    def __init__(
+        self, manager: web.Server, reads: PlainReads | None, writes: PlainWrites | None, **options: Any
+    ) -> None:
         super().__init__(manager, **options)
         self._reads = reads
+        self._writes = writes
         self._peer: bytes | None = None
         self._boundary = Boundary()
         self._read: Read | None = None
         """The one that is being answered here."""
+        self._write: Write | None = None
+        """As well; until there is a `_writing`, the rest of its body is on the way."""
+        self._writing: asyncio.Task[None] | None = None
+        self._body_timer: asyncio.TimerHandle | None = None
         self._request = b""
         self._unwritten: deque[memoryview] = deque()
         self._held: list[bytes] = []
@@ -96,25 +121,40 @@ class Connection(RequestHandler):
         if self._read is not None:
             self._read.close()
             self._end()
+        elif self._write is not None:
+            if self._writing is not None:
+                self._writing.cancel()
+            self._end()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._read is not None:
+        if self._read is not None or self._writing is not None:
             self._hold(data)
             return
-        waiter, reads = self._waiter, self._reads
+        if self._write is not None:
+            self._take_body(self._write, self._request + data)
+            return
+        waiter, reads, writes = self._waiter, self._reads, self._writes
         if (
             reads is not None
+            and writes is not None
             and waiter is not None
             and not waiter.done()
             and self._boundary.reached
             and not (self._messages or self._upgraded or self._close or self._force_close or self._buffer_paused)
-            and (head := split(data)) is not None
-            and (read := reads.open(head[0], head[1], self._peer, time.perf_counter())) is not None
         ):
-            self._begin(read, reads, data)
-        else:
-            self._pass_on(data)
+            if (head := split(data)) is not None:
+                if (read := reads.open(head[0], head[1], self._peer, time.perf_counter())) is not None:
+                    self._begin(read, reads, data)
+                    return
+            elif (asked := split_write(data, BODY_LIMIT)) is not None:
+                write = writes.open(asked, self._peer, time.perf_counter())
+                if write is not None:
+                    self._stop_head_timer()
+                    self._write = write
+                    self._take_body(write, data)
+                    return
+        self._pass_on(data)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -125,14 +165,16 @@ class Connection(RequestHandler):
 
     def close(self) -> None:
         """Take no more requests; what is being asked is still answered."""
-        if self._read is not None:
+        if self._write is not None and self._writing is None:
+            self._leave_to_handler()
+        if self._read is not None or self._write is not None:
             self._closing = True
         elif not self._payload_is_coming():
             super().close()
         # Else aiohttp's would drop the rest of the body. The answer says `Connection: close`, and is the last.
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's
-        if self._read is not None:
+        if self._read is not None or self._write is not None:
             self._answered = self._loop.create_future()
             await asyncio.wait([self._answered], timeout=timeout)
         await super().shutdown(timeout)
@@ -182,6 +224,32 @@ class Connection(RequestHandler):
             self._unwritten.extend(_portions(parts))
             self._write_on()
 
+    def _take_body(self, write: Write, data: bytes) -> None:
+        """Head and body as far as they are here: begin when that is all."""
+        self._request = data
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
+        writes = self._writes
+        if len(data) < write.size:
+            self._body_timer = self._loop.call_later(BODY_SECONDS, self._leave_to_handler)
+            return
+        if len(data) == write.size and writes is not None:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+            self._writing = writes.start(write, data, self._written)
+        if self._writing is None:
+            self._leave_to_handler()  # more than one request, or no place for it
+
+    def _written(self, response: web.Response) -> None:
+        transport, writes = self.transport, self._writes
+        if transport is None or writes is None:
+            return
+        body = response.body if isinstance(response.body, bytes) else b""
+        last = writes.in_flight.draining
+        transport.write(_head.of_response(response, len(body), last=last) + body)
+        self._closing = self._closing or last
+        self._end()
+
     def _write_on(self) -> None:
         """As much as the client takes; the rest when it has taken that."""
         unwritten, transport = self._unwritten, self.transport
@@ -195,7 +263,7 @@ class Connection(RequestHandler):
 
     def _end(self) -> None:
         """The answer is written, or nobody waits for it any more."""
-        self._forget_read()
+        self._forget_request()
         if self._closing:
             super().close()
         elif self._held:
@@ -207,7 +275,7 @@ class Connection(RequestHandler):
         request = self._request
         if self._read is not None:
             self._read.close()
-        self._forget_read()
+        self._forget_request()
         held = self._take_held()
         if self.transport is not None:
             self._pass_on(request)
@@ -216,8 +284,11 @@ class Connection(RequestHandler):
         if self._closing:
             super().close()
 
-    def _forget_read(self) -> None:
-        self._read, self._request = None, b""
+    def _forget_request(self) -> None:
+        self._read, self._write, self._writing, self._request = None, None, None, b""
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
         self._stop_taking_timer()
         if self._answered is not None and not self._answered.done():
             self._answered.set_result(None)
@@ -308,7 +379,7 @@ class Connection(RequestHandler):
 
     def _head_is_late(self) -> None:
         self._head_timer = None
-        if self._read is None and not self._payload_is_coming():
+        if self._read is None and self._write is None and not self._payload_is_coming():
             self.force_close()
 
 
@@ -322,10 +393,11 @@ def _portions(parts: Iterable[bytes]) -> Iterable[memoryview]:
 class Listener(web.Server):
     """Makes a Connection for each client."""
 
-    def __init__(self, handler: Any, reads: PlainReads | None, **options: Any) -> None:
-        """Without `reads` every request goes to the handler."""
+    def __init__(self, handler: Any, reads: PlainReads | None, writes: PlainWrites | None, **options: Any) -> None:
+        """Without `reads` and `writes` every request goes to the handler."""
         super().__init__(handler, **options)
         self._reads = reads
+        self._writes = writes
 
     def __call__(self) -> RequestHandler:
-        return Connection(self, self._reads, loop=self._loop, **self._kwargs)
+        return Connection(self, self._reads, self._writes, loop=self._loop, **self._kwargs)

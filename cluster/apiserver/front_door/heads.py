@@ -6,6 +6,7 @@ Pure. Everything here is stricter than aiohttp's parser: what it does not take i
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cluster.apiserver.negotiation import View, negotiate
@@ -17,21 +18,40 @@ KNOWN_HEADS = 1024
 _END = b"\r\n\r\n"
 _TARGET = re.compile(rb"GET (/[!\"$-~]*) HTTP/1\.1")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~]*?)[ \t]*")
+_WRITE = re.compile(rb"(POST|PUT|PATCH|DELETE) (/[!\"$-~]*) HTTP/1\.1\r\n")
 _METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"PATCH ", b"DELETE ", b"OPTIONS ")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,10})[ \t]*(?=\r\n|$)")
-# What makes a request more than a plain read: a body, another protocol, another user.
+_LENGTH_LINE = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,7})[ \t]*(?=\r\n)", re.IGNORECASE)
+# What makes a request more than a plain one: an unknown body, another protocol, another user.
 _UNUSUAL = re.compile(
     rb"content-length|transfer-encoding|expect|upgrade|te|trailer|http2-settings|impersonate-.*|sec-websocket-.*"
 )
-_ONCE = frozenset([b"authorization", b"accept", b"host", b"connection"])
+_ONCE = frozenset([b"authorization", b"accept", b"host", b"connection", b"content-type", b"user-agent"])
+_KEPT = ((b"accept", "Accept"), (b"content-type", "Content-Type"), (b"user-agent", "User-Agent"))
 
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """What the header lines of a plain GET say. `token` is the bearer token's SHA-256, None without one."""
+    """What the header lines of a plain request say. `token` is the bearer token's SHA-256, None without one."""
 
     token: bytes | None
     view: View
+    headers: Mapping[str, str]
+    """Those that say what is sent and wanted, and by which program; without the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteHead:
+    """The head of a request with a body of known length."""
+
+    method: str
+    target: bytes
+    block: bytes
+    """Header lines without the length: a client's are the same each time."""
+    end: int
+    """Bytes up to the body."""
+    length: int
+    """Bytes of the body."""
 
 
 def split(data: bytes) -> tuple[bytes, bytes] | None:
@@ -41,6 +61,31 @@ def split(data: bytes) -> tuple[bytes, bytes] | None:
     line, _, block = data.partition(b"\r\n")
     found = _TARGET.fullmatch(line)
     return None if found is None else (found[1], block)
+
+
+def split_write(data: bytes, limit: int) -> WriteHead | None:
+    """
+    The head of one write, when the data are that and nothing behind its body; some of the body may be missing.
+
+    Args:
+        limit: the longest body that is looked at, in bytes.
+    """
+    found = _WRITE.match(data)
+    end = data.find(_END, 0, HEAD_LIMIT) + 4
+    if found is None or end < 4:
+        return None
+    first = found.end() - 2
+    said = _LENGTH_LINE.search(data, first, end)
+    if said is not None:
+        length = int(said[1])
+        block = data[first + 2 : said.start() + 2] + data[said.end() + 2 : end]
+    elif found[1] == b"DELETE":
+        length, block = 0, data[first + 2 : end]
+    else:
+        return None
+    if length > limit or len(data) > end + length:
+        return None
+    return WriteHead(found[1].decode(), found[2], block, end, length)
 
 
 def read_headers(block: bytes) -> Plain | None:
@@ -69,7 +114,9 @@ def read_headers(block: bytes) -> Plain | None:
         view = negotiate(seen.get(b"accept", b"").decode("ascii"))
     except ApiError:
         return None
-    return None if view.yaml else Plain(token, view)
+    if view.yaml:
+        return None
+    return Plain(token, view, {name: seen[key].decode("ascii") for key, name in _KEPT if key in seen})
 
 
 class KnownHeaders:

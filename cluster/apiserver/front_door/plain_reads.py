@@ -8,23 +8,23 @@ is kept for as long as nothing that it came from has changed.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from cluster.apiserver import list_options, selection, views
 from cluster.apiserver.authentication import Authenticator
 from cluster.apiserver.authorization import UnionAuthorizer
 from cluster.apiserver.deadlines import seconds_allowed
-from cluster.apiserver.flow_control.controller import Flow, list_width
+from cluster.apiserver.flow_control.controller import list_width
 from cluster.apiserver.front_door.heads import KnownHeaders
+from cluster.apiserver.front_door.known_rights import Asking, KnownRights
 from cluster.apiserver.in_flight import InFlight, Place
 from cluster.apiserver.list_options import ListOptions
 from cluster.apiserver.lists import Lister, for_memory
 from cluster.apiserver.negotiation import OBJECT, PARTIAL, View
-from cluster.apiserver.rbac import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES
 from cluster.apiserver.registry.kinds import Kind
 from cluster.apiserver.registry.registry import Registry
-from cluster.apiserver.requests import Attributes, UserInfo
+from cluster.apiserver.requests import UserInfo
 from cluster.apiserver.router import Route, route, segments_are_safe
 from cluster.apiserver.selection import Matches
 from cluster.machinery.status_errors import ApiError
@@ -39,11 +39,7 @@ _PARAMETERS = frozenset(
 
 
 @dataclass(slots=True, eq=False)
-class Reading:
-    """What a URL asks for; of single objects all that differ in the name alone."""
-
-    route: Route
-    kind: Kind
+class Reading(Asking):
     ended: Callable[[float], None]
     """To be told of every answer: seconds."""
     consistent: bool
@@ -51,12 +47,6 @@ class Reading:
     options: ListOptions | None = None
     """Of a list; None for one object."""
     matches: Matches = selection.everything
-    allowed: dict[int, UserInfo] = field(default_factory=dict)
-    """Whom the roles allow it, by identity."""
-    flows: dict[int, Flow] = field(default_factory=dict)
-    """Where their requests queue, by the same."""
-    flows_of: int = -1
-    """The generation of flow control that these are of."""
 
 
 @dataclass(slots=True)
@@ -99,16 +89,12 @@ class PlainReads:
         self.cache = cache
         self._lister = lister
         self._authenticator = authenticator
-        self._authorizer = authorizer
         self.in_flight = in_flight
         self._elsewhere = elsewhere
         self._headers = KnownHeaders()
         self._exact: dict[bytes, Reading | None] = {}
         self._named: dict[tuple[bytes, bytes], Reading | None] = {}
-        self._roles = [
-            registry.kind(kind).cache for kind in (ROLES, ROLE_BINDINGS, CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS)
-        ]
-        self._roles_seen: tuple[int, ...] = ()
+        self._rights = KnownRights(registry, authorizer, in_flight, self._forget)
 
     def open(self, target: bytes, block: bytes, peer: bytes | None, now: float) -> Read | None:
         """
@@ -138,12 +124,12 @@ class PlainReads:
             return None
         if head.view.shape != OBJECT and (head.view.shape != PARTIAL or reading.options is not None):
             return None
-        if self._elsewhere(reading.route) or not self._is_allowed(reading, user):
+        if self._elsewhere(reading.route) or not self._rights.allows(reading, user):
             return None
         if self.in_flight.draining:
             return None
         width = list_width(kind, reading.route.namespace) if reading.options is not None else 1
-        place = self.in_flight.try_enter_read(self._flow(reading, user), width)
+        place = self.in_flight.try_enter_read(self._rights.flow(reading, user), width)
         return None if place is None else Read(reading, user, name, head.view, now, place, self)
 
     def answer(self, read: Read) -> tuple[bytes, ...] | None:
@@ -157,39 +143,6 @@ class PlainReads:
         if read.view.shape == PARTIAL:
             return (views.one(kind, entry, read.view),)
         return (kind.whole(entry),)
-
-    def _is_allowed(self, reading: Reading, user: UserInfo) -> bool:
-        roles, bindings, cluster_roles, cluster_bindings = self._roles
-        changes = (roles.changes, bindings.changes, cluster_roles.changes, cluster_bindings.changes)
-        seen = (*changes, self._authorizer.generation)
-        if seen != self._roles_seen:
-            self._roles_seen = seen
-            self._forget()
-            reading.allowed.clear()
-            reading.flows.clear()
-        if reading.allowed.get(id(user)) is user:
-            return True
-        if not self._authorizer.allows_every_name(_attributes(reading.route, user)):
-            return False
-        if len(reading.allowed) >= KNOWN_TARGETS:
-            reading.allowed.clear()
-            reading.flows.clear()
-        reading.allowed[id(user)] = user
-        return True
-
-    def _flow(self, reading: Reading, user: UserInfo) -> Flow | None:
-        """None without priority and fairness."""
-        control = self.in_flight.flow_control
-        if control is None:
-            return None
-        if reading.flows_of != control.generation or len(reading.flows) > KNOWN_TARGETS:
-            reading.flows.clear()
-            reading.flows_of = control.generation
-        found = reading.flows.get(id(user))
-        if found is None:
-            # Users are kept alive by `allowed`, which has just let this one pass.
-            found = reading.flows[id(user)] = control.classify(_attributes(reading.route, user))
-        return found
 
     def _forget(self) -> None:
         self._exact.clear()
@@ -227,7 +180,9 @@ class PlainReads:
         if kind is None or found.name != _PLACEHOLDER or kind.resource.namespaced != bool(found.namespace):
             return None
         version = found.query.get("resourceVersion", "")
-        return Reading(found, kind, self.in_flight.ended_well(found), version == "") if version in ("", "0") else None
+        return (
+            Reading(found, kind, self.in_flight.ended_with(found, 200), version == "") if version in ("", "0") else None
+        )
 
     def _read_list(self, path: bytes, query: bytes) -> Reading | None:
         found = route("GET", path.decode(), query.decode())
@@ -238,7 +193,7 @@ class PlainReads:
         if not for_memory(options) or options.resource_version not in ("", "0"):
             return None
         matches = selection.build(kind.resource, options.label_selector, options.field_selector)
-        ended = self.in_flight.ended_well(found)
+        ended = self.in_flight.ended_with(found, 200)
         return Reading(found, kind, ended, options.resource_version == "", options, matches)
 
     def _kind(self, found: Route, verb: str) -> Kind | None:
@@ -250,15 +205,3 @@ class PlainReads:
         seconds_allowed(found, 1.0)  # raises for a time that the handler refuses
         kind = self._registry.find(found.group, found.version, found.resource)
         return kind if kind is not None and verb in kind.resource.verbs else None
-
-
-def _attributes(asked: Route, user: UserInfo) -> Attributes:
-    return Attributes(
-        user=user,
-        verb=asked.verb,
-        group=asked.group,
-        version=asked.version,
-        resource=asked.resource,
-        namespace=asked.namespace,
-        path=asked.path,
-    )

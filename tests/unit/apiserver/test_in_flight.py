@@ -42,7 +42,7 @@ def test_both_ways_of_telling_an_end_count_the_same() -> None:
     found = route("GET", "/api/v1/nodes/a", "")
     one, other = RequestMetrics(), RequestMetrics()
     InFlight(one, 1, 1).ended(found, 200, 0.01)
-    InFlight(other, 1, 1).ended_well(found)(0.01)
+    InFlight(other, 1, 1).ended_with(found, 200)(0.01)
 
     def told(metrics: RequestMetrics) -> list[str]:
         return [line for line in metrics.render().splitlines() if line.startswith("apiserver_request")]
