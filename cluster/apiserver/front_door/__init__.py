@@ -1,1 +1,1 @@
-"""How requests come in: plain reads are answered at the door, everything else goes on to aiohttp's handler."""
+"""How requests come in: plain reads and writes are taken at the door, everything else goes on to aiohttp's handler."""

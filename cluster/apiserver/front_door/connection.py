@@ -1,5 +1,5 @@
 """
-One client connection: aiohttp's handler, with a door in front of it that answers plain reads by itself.
+One client connection: aiohttp's handler, with a door in front of it that takes plain reads and writes by itself.
 
 A request is looked at here only when aiohttp's parser stands between two requests and its handler is idle; then
 either the whole answer is written here, or the bytes go on as if nobody had looked. Big answers are written in
