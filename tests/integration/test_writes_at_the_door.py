@@ -132,6 +132,16 @@ async def test_a_write_whose_body_comes_late_is_done_once(
     assert [item["metadata"]["name"] for item in found["items"]] == ["c0", "three", "two"]
 
 
+async def test_a_long_answer_to_a_short_write_comes_whole(api: Api, at_the_door: list[str]) -> None:
+    path = await fill(api, "long-answers", 1, size=600_000)
+    at_the_door.clear()
+    async with wire(api.server) as client:
+        changed = await send(client, message("PATCH", f"{path}/c0", b'{"data":{"a":"b"}}', media=MERGE))
+        assert (changed.status, len(json.loads(changed.body)["data"]["text"])) == (200, 600_000)
+        assert (await send(client, message("DELETE", f"{path}/c0", b""))).status == 200
+    assert at_the_door == ["patch", "delete"]
+
+
 async def test_a_write_that_nobody_waits_for_any_more_is_given_up(
     api: Api, at_the_door: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

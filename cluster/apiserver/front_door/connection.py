@@ -246,9 +246,15 @@ class Connection(RequestHandler):
             return
         body = response.body if isinstance(response.body, bytes) else b""
         last = writes.in_flight.draining
-        transport.write(_head.of_response(response, len(body), last=last) + body)
+        head = _head.of_response(response, len(body), last=last)
         self._closing = self._closing or last
-        self._end()
+        if len(body) <= PORTION:
+            transport.write(head + body)
+            self._end()
+        else:
+            self._unwritten.append(memoryview(head))
+            self._unwritten.extend(_portions((body,)))
+            self._write_on()
 
     def _write_on(self) -> None:
         """As much as the client takes; the rest when it has taken that."""
@@ -258,7 +264,7 @@ class Connection(RequestHandler):
             transport.write(unwritten.popleft())
         if unwritten:
             self._taking_timer = self._loop.call_later(TAKING_SECONDS, self._abort)
-        elif self._read is not None:
+        elif self._read is not None or self._write is not None:
             self._end()
 
     def _end(self) -> None:
