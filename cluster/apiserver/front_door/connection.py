@@ -13,15 +13,13 @@ import http
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
-from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http import SERVER_SOFTWARE
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
+from cluster.apiserver.front_door.answers import PORTION, ResponseHead, portions
 from cluster.apiserver.front_door.heads import Boundary, split, split_write
 from cluster.apiserver.front_door.plain_reads import PlainReads, Read
 from cluster.apiserver.front_door.plain_writes import BODY_LIMIT, PlainWrites, Write
@@ -32,48 +30,12 @@ HEAD_SECONDS = 10.0
 """How long the head of a request may take, and a new connection until its first one."""
 HEAD_LIMIT = 1 << 20
 """Bytes of a head, as upstream takes them: tokens, selectors and a user's groups can be long."""
-PORTION = 256 << 10
-"""Bytes written at a time; smaller answers are written in one piece."""
 TAKING_SECONDS = 60.0
 """How long a client may take nothing of an answer that is waiting for it."""
 BODY_SECONDS = 1.0
 """How long more of a body is waited for here; the handler waits longer."""
 HELD_LIMIT = 64 << 10
 """Bytes of later requests that are taken in while one is answered."""
-
-
-class ResponseHead:
-    """The head of every answer given here; the same fields, in the same order, as the handler's."""
-
-    def __init__(self) -> None:
-        self._second = 0
-        self._tail = b""
-
-    def of(self, length: int, more: bytes) -> bytes:
-        """Of a read that went well. `more` are whole header lines."""
-        return (
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-cache, private\r\n"
-            b"%bContent-Length: %d%b\r\n" % (more, length, self._now())
-        )
-
-    def of_response(self, response: web.Response, length: int, *, last: bool) -> bytes:
-        """Of an answer that the handler could have given; with `last` the client shall not come back here."""
-        lines = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()]).encode()
-        return b"HTTP/1.1 %d %b\r\n%bContent-Length: %d%b%b\r\n" % (
-            response.status,
-            response.reason.encode(),
-            lines,
-            length,
-            self._now(),
-            b"Connection: close\r\n" if last else b"",
-        )
-
-    def _now(self) -> bytes:
-        now = int(time.time())
-        if now != self._second:
-            self._second = now
-            self._tail = f"\r\nDate: {rfc822_formatted_time()}\r\nServer: {SERVER_SOFTWARE}\r\n".encode()
-        return self._tail
 
 
 _head = ResponseHead()
@@ -221,7 +183,7 @@ class Connection(RequestHandler):
             self._end()
         else:
             self._unwritten.append(memoryview(head))
-            self._unwritten.extend(_portions(parts))
+            self._unwritten.extend(portions(parts))
             self._write_on()
 
     def _take_body(self, write: Write, data: bytes) -> None:
@@ -253,7 +215,7 @@ class Connection(RequestHandler):
             self._end()
         else:
             self._unwritten.append(memoryview(head))
-            self._unwritten.extend(_portions((body,)))
+            self._unwritten.extend(portions((body,)))
             self._write_on()
 
     def _write_on(self) -> None:
@@ -387,13 +349,6 @@ class Connection(RequestHandler):
         self._head_timer = None
         if self._read is None and self._write is None and not self._payload_is_coming():
             self.force_close()
-
-
-def _portions(parts: Iterable[bytes]) -> Iterable[memoryview]:
-    for part in parts:
-        view = memoryview(part)
-        for at in range(0, len(view), PORTION):
-            yield view[at : at + PORTION]
 
 
 class Listener(web.Server):

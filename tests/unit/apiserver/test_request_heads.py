@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from cluster.apiserver.front_door.heads import Boundary, body_length, read_headers, split
+from cluster.apiserver.front_door.heads import Boundary, body_length, read_headers, split, split_write
 from cluster.apiserver.negotiation import PARTIAL, TABLE
 
 HEAD = b"GET /api/v1/pods?limit=1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer tok\r\n\r\n"
@@ -129,3 +129,41 @@ def test_a_boundary_that_cannot_be_told_is_never_found_again(chunks: list[bytes]
 )
 def test_a_body_has_a_length_when_one_header_says_it(lines: bytes, length: int | None) -> None:
     assert body_length(lines) == length
+
+
+WRITE = b"POST /api/v1/pods HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nUser-Agent: u/1\r\n\r\nbody"
+
+
+def test_a_write_is_taken_apart_also_while_its_body_is_on_the_way() -> None:
+    for data in (WRITE, WRITE[:-1], WRITE[:-4]):
+        found = split_write(data, 10)
+        assert found is not None
+        assert (found.method, found.target, found.length) == ("POST", b"/api/v1/pods", 4)
+        assert WRITE[found.end :] == b"body"
+        assert found.block == b"Host: a\r\nUser-Agent: u/1\r\n\r\n"
+    without = split_write(b"DELETE /api/v1/pods/x HTTP/1.1\r\nHost: a\r\n\r\n", 10)
+    assert without is not None
+    assert (without.block, without.length) == (b"Host: a\r\n\r\n", 0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        WRITE + b"P",
+        WRITE[:40],
+        WRITE.replace(b": 4", b": 11"),
+        WRITE.replace(b": 4", b": -4"),
+        WRITE.replace(b": 4", b": 4, 4"),
+        WRITE.replace(b"Content-Length: 4\r\n", b""),
+        WRITE.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        WRITE.replace(b"POST", b"PUSH"),
+    ],
+)
+def test_other_writes_are_left_to_the_handler(data: bytes) -> None:
+    assert split_write(data, 10) is None
+
+
+def test_two_lengths_and_chunks_make_a_head_unusual() -> None:
+    for line in (b"Content-Length: 4\r\n", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n"):
+        found = split_write(WRITE.replace(b"Host: a\r\n", b"Host: a\r\n" + line), 100)
+        assert found is None or read_headers(found.block) is None
