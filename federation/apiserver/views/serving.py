@@ -200,7 +200,7 @@ class MemberViews:
         )
         responses.add_warnings(response, call.warnings)
         response.enable_chunked_encoding()
-        await response.prepare(call.request)
+        await response.prepare(call.http)
         merged = MergedWatch(wanted, options.allow_bookmarks, dict(seen or {}), response)
         if seen is None or not seen.keys() <= set(question.clusters):
             # Another server's, or from before a member left.

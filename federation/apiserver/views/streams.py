@@ -23,7 +23,7 @@ async def pass_on(call: Call, member: Member, name: str) -> web.StreamResponse:
     """`name`: as the member knows it. Raises ServiceUnavailable."""
     route = call.route
     path = call.kind.resource.path(route.namespace, name, route.subresource) + route.tail
-    pairs = [(key, value) for key, value in call.request.rel_url.query.items() if key != CLUSTER_PARAMETER]
+    pairs = [(key, value) for key, value in call.http.rel_url.query.items() if key != CLUSTER_PARAMETER]
     base = URL(member.client.server)
     target = Target(
         base.scheme,
@@ -33,10 +33,10 @@ async def pass_on(call: Call, member: Member, name: str) -> web.StreamResponse:
         member.client.context() if base.scheme == "https" else None,
         server_name=member.config.tls_server_name,
     )
-    onward = proxied.onward(call.request.headers, call.request.remote or "")
+    onward = proxied.onward(call.http.headers, call.http.remote or "")
     _without_our_tokens(onward)
     onward.update(member.client.credentials())
-    return await forward(call.request, target, onward, Manner(_unreachable(member.name)))
+    return await forward(call.http, target, onward, Manner(_unreachable(member.name)))
 
 
 def _without_our_tokens(headers: CIMultiDict[str]) -> None:
