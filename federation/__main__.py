@@ -1,12 +1,6 @@
-"""`federate …`: the federation operator's entry point. This release has no commands of it yet."""
+"""`federate …`: the federation operator's entry point."""
 
-import click
-
-
-@click.group(no_args_is_help=True)
-@click.version_option(package_name="hanse", prog_name="federate")
-def federate() -> None:
-    """Federate clusters behind one API. This release cannot do so yet: it provisions single clusters (`provision`)."""
+from federation.cli import federate
 
 
 def main() -> None:

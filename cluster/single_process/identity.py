@@ -9,6 +9,7 @@ import io
 import os
 import secrets
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,13 +48,16 @@ class Identity:
         return f"Identity(ca={self.ca})"
 
 
-def ensure_identity(directory: Path, *, addresses: tuple[str, ...], service_address: str) -> Identity:
+def ensure_identity(
+    directory: Path, *, addresses: tuple[str, ...], service_address: str, users: Mapping[str, str] = _GROUPS
+) -> Identity:
     """
     Make what is missing below `directory`, and the serving certificate when it does not fit any more.
 
     Args:
         addresses: Under which the apiserver is reached besides loopback; host names too.
         service_address: Of the Service default/kubernetes.
+        users: Who gets a token, and in which group each is.
 
     Raises:
         OSError: The directory cannot be written.
@@ -63,7 +67,7 @@ def ensure_identity(directory: Path, *, addresses: tuple[str, ...], service_addr
     pki.mkdir(mode=0o700, parents=True, exist_ok=True)
     identity = Identity(
         pki / "ca.crt", pki / "ca.key", pki / "apiserver.crt", pki / "apiserver.key",
-        pki / "sa.key", pki / "sa.pub", directory / "tokens.csv", _tokens(directory / "tokens.csv"),
+        pki / "sa.key", pki / "sa.pub", directory / "tokens.csv", _tokens(directory / "tokens.csv", users),
     )  # fmt: skip
     authority = _authority(identity)
     _serving_certificate(identity, authority, _content(addresses, service_address))
@@ -101,20 +105,20 @@ def _serving_certificate(identity: Identity, authority: Authority, wanted: Certi
     write_private(identity.certificate, pair.certificate_pem)
 
 
-def _tokens(path: Path) -> dict[str, str]:
+def _tokens(path: Path, users: Mapping[str, str]) -> dict[str, str]:
     """Of all users that we have; the file may name more, which are left alone."""
     text = path.read_text() if path.exists() else ""
     known = {row[1]: row[0] for row in csv.reader(io.StringIO(text)) if len(row) > 1}
-    missing = [user for user in _GROUPS if user not in known]
+    missing = [user for user in users if user not in known]
     if missing:
         out = io.StringIO(text if not text or text.endswith("\n") else text + "\n")
         out.seek(0, io.SEEK_END)
         writer = csv.writer(out, lineterminator="\n")
         for user in missing:
             known[user] = secrets.token_urlsafe(32)
-            writer.writerow([known[user], user, user, _GROUPS[user]])
+            writer.writerow([known[user], user, user, users[user]])
         write_private(path, out.getvalue().encode())
-    return {user: known[user] for user in _GROUPS}
+    return {user: known[user] for user in users}
 
 
 def write_private(path: Path, content: bytes) -> None:

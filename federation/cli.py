@@ -1,0 +1,185 @@
+"""
+`federate …`: arguments in, one action out, an exit code. No decisions.
+
+Exit codes: 0 done, 2 what was asked for is wrong, 3 this host is unfit, 4 something cannot be reached, 1 anything
+else; 130 after Ctrl-C.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from federation.errors import FederateError
+from federation.host import home as homes
+from federation.host.home import PROVIDERS, Description, Home
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+FEDERATION = click.option("--federation", default=None, help="Which federation, when this host has several.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.version_option(package_name="hanse", prog_name="federate")
+def federate() -> None:
+    """Federate clusters behind one API, with DNS that follows what works."""
+
+
+@federate.command()
+@click.argument("name")
+@click.option("--dns-zone", default=None, help="Zone of the federation's names, e.g. fed.example.com.")
+@click.option("--dns-provider", type=click.Choice(PROVIDERS), default=None, help="Who serves it (default embedded).")
+@click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="Where the store lies.")
+@click.option("--bind-address", default=None, help="Address to serve at (default 127.0.0.1).")
+@click.option("--secure-port", type=click.IntRange(1, 65535), default=None, help="Port of the API (default 7443).")
+@click.option("--dns-port", type=click.IntRange(1, 65535), default=None, help="Port of the DNS server (default 10053).")
+@JSON
+def init(name: str, as_json: bool, data_dir: Path | None, **given: Any) -> None:
+    """Make a federation's control plane on this host, or start again what died. Safe to run twice."""
+    from federation.host import control_plane
+    from federation.host.services import context_name, url
+
+    with _reported(as_json):
+        homes.check_name(name)
+        home = Home(name)
+        with home.lock():
+            wanted = _wanted(home, {**given, "data_dir": str(data_dir.absolute()) if data_dir else None})
+            started = asyncio.run(control_plane.init(home, wanted))
+        if as_json:
+            _print_json(
+                {"federation": name, "server": url(wanted), "kubeconfig": str(home.kubeconfig), "started": started}
+            )
+            return
+        click.echo(f"Started {', '.join(started)}." if started else "Everything runs already.")
+        click.echo(f"Federation {name} serves at {url(wanted)}, context {context_name(name)}:")
+        click.echo(f"  export KUBECONFIG={home.kubeconfig}")
+
+
+def _wanted(home: Home, given: dict[str, Any]) -> Description:
+    """What was asked for, over what is there, over the defaults. Raises WrongInputError."""
+    from federation.errors import WrongInputError
+
+    options = {key: value for key, value in given.items() if value is not None}
+    if "dns_zone" in options:
+        options["dns_zone"] = homes.checked_zone(options["dns_zone"])
+    if "bind_address" in options:
+        homes.check_address(options["bind_address"])
+    present = home.read()
+    if present is not None:
+        return dataclasses.replace(present, **options)
+    if "dns_zone" not in options:
+        raise WrongInputError(
+            f"federation {home.name} needs a DNS zone", why="names of its Services are made in it",
+            next_step="Name one, as in --dns-zone=fed.example.com.",
+        )  # fmt: skip
+    return Description(home.name, **{"data_dir": str(home.path / "data"), **options})
+
+
+@federate.command()
+@click.argument("name")
+@JSON
+def stop(name: str, as_json: bool) -> None:
+    """Stop a federation's services on this host. Its data stays; `init` starts it again."""
+    from federation.host import control_plane
+
+    with _reported(as_json):
+        home = homes.chosen(name)
+        home.require()
+        with home.lock():
+            stopped = control_plane.stop(home)
+        if as_json:
+            _print_json({"federation": name, "stopped": stopped})
+        else:
+            click.echo(f"Stopped {', '.join(stopped)}." if stopped else "Nothing ran.")
+
+
+@federate.command()
+@click.argument("name")
+@JSON
+def destroy(name: str, as_json: bool) -> None:
+    """Stop a federation and remove what was made for it on this host. Members keep what they have."""
+    from federation.host import control_plane
+
+    with _reported(as_json):
+        home = homes.chosen(name)
+        home.require()
+        with home.lock():
+            control_plane.destroy(home)
+        if as_json:
+            _print_json({"federation": name, "destroyed": True})
+        else:
+            click.echo(f"Federation {name} is gone.")
+
+
+@federate.command()
+@click.argument("name", required=False)
+def kubeconfig(name: str | None) -> None:
+    """Print the administrator's kubeconfig."""
+    with _reported(False):
+        home = homes.chosen(name)
+        home.require()
+        click.echo(home.kubeconfig.read_text(), nl=False)
+
+
+@federate.command()
+@click.argument("name", required=False)
+@JSON
+def status(name: str | None, as_json: bool) -> None:
+    """Members, what is placed on them, and DNS. Reads only."""
+    from federation.host import control_plane
+
+    with _reported(as_json):
+        found = asyncio.run(control_plane.status(homes.chosen(name)))
+        if as_json:
+            _print_json(found)
+            return
+        for line in _lines(found):
+            click.echo(line)
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    yield f"Federation {found['name']} at {found['server']}, zone {found['dnsZone']}"
+    services = [f"{name} {f'pid {pid}' if pid else 'does not run'}" for name, pid in found["services"].items()]
+    yield f"Services: {', '.join(services)}"
+    rows = [("CLUSTER", "PHASE", "VERSION", "NODES", "LAST PROBE")]
+    for one in found["clusters"]:
+        nodes = one["nodes"]
+        ready = f"{nodes.get('ready', 0)}/{nodes.get('total', 0)}" if nodes else ""
+        rows.append((one["name"], one["phase"], one["version"], ready, one["lastProbe"]))
+    widths = [max(len(str(row[at])) for row in rows) for at in range(5)]
+    for row in rows:
+        yield "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    placed = found["placements"]
+    yield (
+        f"Placements: {placed['total']} objects; {placed['applied']} applied, {placed['pending']} pending, "
+        f"{placed['conflict']} in conflict, {placed['failed']} failed, {placed['deleting']} deleting"
+    )
+    yield f"DNS: {found['dns']['published']} of {found['dns']['recordSets']} record sets published"
+
+
+@contextlib.contextmanager
+def _reported(as_json: bool) -> Iterator[None]:
+    """Errors turned into words and exit codes."""
+    code = 0
+    try:
+        yield
+    except FederateError as error:
+        code = error.exit_code
+        if as_json:
+            said = {"what": error.what, "why": error.why, "next_step": error.next_step}
+            _print_json({"event": "error", "exit_code": code, **said})
+        else:
+            click.echo(f"Error: {error}", err=True)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        click.echo("Stopped. The same command goes on where it was.", err=True)
+        code = 130
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value))

@@ -1,0 +1,200 @@
+"""
+Make, start, stop, look at and remove a federation's control plane on this host.
+
+`init` may be killed anywhere and run again: what is there is kept, what died is started.
+"""
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cluster.api.resources import Resource
+from cluster.client.kubeconfig import KubeconfigError
+from cluster.client.rest import ApiClient
+from cluster.machinery.objects import Object
+from cluster.machinery.status_errors import ApiError
+from cluster.pki.authority import PkiError
+from federation.api.kinds import definitions
+from federation.errors import FederateError, UnfitHostError, UnreachableError, WrongInputError
+from federation.host.home import Description, Home
+from federation.host.processes import Processes
+from federation.host.services import APISERVER, prepare, processes, url
+
+START_SECONDS = 45.0
+SERVICES = ("dns-server", "controller-manager", APISERVER)
+"""In the order in which they stop."""
+
+
+async def init(home: Home, wanted: Description) -> list[str]:
+    """
+    Make it, or bring back what died. Returns the names of services that had to be started.
+
+    Raises WrongInputError when it exists with another zone or store, UnfitHostError, FederateError.
+    """
+    present = home.read()
+    if present is not None and _difference(present, wanted):
+        raise WrongInputError(
+            f"federation {home.name} exists and is another one", why=_difference(present, wanted),
+            next_step=f"Leave these options out, or `federate destroy {home.name}` first.",
+        )  # fmt: skip
+    try:
+        home.write(wanted)
+        services = prepare(home, wanted)
+    except (OSError, PkiError) as fault:
+        raise UnfitHostError(
+            f"cannot prepare federation {home.name}", why=str(fault), next_step="Check the paths and their owners."
+        ) from fault
+    running, started = processes(home), []
+    for service in services:
+        try:
+            if running.start(service):
+                started.append(service.name)
+        except OSError as fault:
+            raise UnfitHostError(f"cannot start {service.name}", why=str(fault), next_step="Run it again.") from fault
+        if service.name == APISERVER:
+            await _wait_ready(home, wanted, running)
+    return started
+
+
+def _difference(present: Description, wanted: Description) -> str:
+    fields = [name for name in ("dns_zone", "data_dir") if getattr(present, name) != getattr(wanted, name)]
+    return ", ".join(f"{name} is {getattr(present, name)}, not {getattr(wanted, name)}" for name in fields)
+
+
+async def _wait_ready(home: Home, description: Description, running: Processes) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    async with client(home) as api:
+        while True:
+            with contextlib.suppress(ApiError, TimeoutError):
+                async with asyncio.timeout(1):
+                    await api.request("GET", "/readyz")
+                    return
+            if running.running(APISERVER) is None:
+                raise UnfitHostError(
+                    f"the apiserver of federation {home.name} ended", why=running.last_words(APISERVER),
+                    next_step=f"See {running.log(APISERVER)}; a port that is taken can be changed by --secure-port.",
+                )  # fmt: skip
+            if time.monotonic() > deadline:
+                raise UnreachableError(
+                    f"{url(description)} was not ready within {START_SECONDS:.0f} s", why=running.last_words(APISERVER),
+                    next_step="Run the same command again.",
+                )  # fmt: skip
+            await asyncio.sleep(0.1)
+
+
+def client(home: Home) -> ApiClient:
+    """The administrator's. Raises FederateError."""
+    try:
+        return ApiClient.from_kubeconfig(home.kubeconfig, user_agent="federate")
+    except KubeconfigError as fault:
+        raise FederateError(
+            f"cannot use the kubeconfig of federation {home.name}", why=str(fault),
+            next_step=f"`federate init {home.name}` with its options writes it again.",
+        ) from fault  # fmt: skip
+
+
+def stop(home: Home) -> list[str]:
+    """Names of services that ran."""
+    running = processes(home)
+    return [name for name in SERVICES if running.stop(name)]
+
+
+def destroy(home: Home) -> None:
+    """Stop it and remove what was made: keys, store, logs and the description, which goes last."""
+    description = home.require()
+    stop(home)
+    data = Path(description.data_dir)
+    try:
+        for file in data.glob("store.db*"):
+            file.unlink()
+        for part in [path for path in home.path.iterdir() if path.name != "federation.json" and path != data]:
+            shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
+        with contextlib.suppress(OSError):
+            data.rmdir()  # unless somebody else keeps something there
+        (home.path / "federation.json").unlink()
+        home.path.rmdir()
+    except OSError as fault:
+        raise FederateError(
+            f"cannot remove all of federation {home.name}", why=str(fault), next_step="Clear the way and run it again."
+        ) from fault
+
+
+# What there is.
+
+
+async def status(home: Home) -> dict[str, Any]:
+    """
+    Members, placements, DNS and services, as JSON can hold them.
+
+    Raises UnreachableError when the apiserver does not answer.
+    """
+    description = home.require()
+    running = processes(home)
+    found: dict[str, Any] = {
+        "name": home.name,
+        "server": url(description),
+        "dnsZone": description.dns_zone,
+        "services": {name: _pid(running, name) for name in reversed(SERVICES)},
+    }
+    try:
+        async with asyncio.timeout(10), client(home) as api:
+            clusters, placements, wide, records = await asyncio.gather(
+                *(_list(api, kind) for kind in ("Cluster", "Placement", "ClusterPlacement", "DNSRecordSet"))
+            )
+    except (ApiError, TimeoutError) as fault:
+        raise UnreachableError(
+            f"federation {home.name} does not answer at {url(description)}", why=str(fault) or "it took too long",
+            next_step=f"`federate init {home.name}` with its options starts what died.",
+        ) from fault  # fmt: skip
+    found["clusters"] = [_cluster(one) for one in clusters]
+    states = (one.get("state", "Pending") for placement in (*placements, *wide) for one in _states(placement))
+    counted = Counter(states)
+    found["placements"] = {"total": len(placements) + len(wide)} | {
+        name.lower(): counted[name] for name in ("Applied", "Pending", "Conflict", "Failed", "Deleting")
+    }
+    found["dns"] = {"recordSets": len(records), "published": sum(_is_published(one) for one in records)}
+    return found
+
+
+def _pid(running: Processes, name: str) -> int | None:
+    process = running.running(name)
+    return process.pid if process is not None else None
+
+
+async def _list(api: ApiClient, kind: str) -> list[Object]:
+    [definition] = [one for one in definitions() if one["spec"]["names"]["kind"] == kind]
+    spec = definition["spec"]
+    resource = Resource(
+        spec["group"], spec["versions"][0]["name"], spec["names"]["plural"], kind, spec["scope"] == "Namespaced"
+    )
+    items: list[Object] = (await api.list(resource))["items"]
+    return items
+
+
+def _cluster(cluster: Object) -> dict[str, Any]:
+    status = cluster.get("status") or {}
+    return {
+        "name": cluster["metadata"]["name"],
+        "phase": status.get("phase") or "Pending",
+        "version": status.get("kubernetesVersion") or "",
+        "region": status.get("region") or "",
+        "nodes": status.get("nodes") or {},
+        "lastProbe": status.get("lastProbeTime") or "",
+    }
+
+
+def _states(placement: Object) -> Iterable[Object]:
+    """By cluster; those that are wanted and not yet reported count as pending."""
+    reported = {one["name"]: one for one in (placement.get("status") or {}).get("clusters") or []}
+    wanted = [one["name"] for one in (placement.get("spec") or {}).get("clusters") or []]
+    return [*reported.values(), *({"name": name} for name in wanted if name not in reported)]
+
+
+def _is_published(record_set: Object) -> bool:
+    conditions = (record_set.get("status") or {}).get("conditions") or []
+    return any(one.get("type") in ("Published", "Ready") and one.get("status") == "True" for one in conditions)

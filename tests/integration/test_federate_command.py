@@ -1,0 +1,123 @@
+"""`federate` as an operator types it: makes a federation, brings back what died, says what is, and leaves nothing."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.integration.conftest import free_ports
+from tests.integration.control_plane_processes import ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    home: pathlib.Path
+
+    @property
+    def folder(self) -> pathlib.Path:
+        return self.home / "federations" / "prod"
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "federation", *arguments],
+            env={**os.environ, "HANSE_HOME": str(self.home), "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def pid(self) -> int:
+        return int(json.loads((self.folder / "run" / "apiserver.pid").read_text())["pid"])
+
+
+@pytest.fixture
+def operator(tmp_path: pathlib.Path) -> Iterator[Operator]:
+    found = Operator(tmp_path / "hanse")
+    try:
+        yield found
+    finally:
+        found.run("stop", "prod")
+
+
+def init(operator: Operator, *more: str) -> dict[str, Any]:
+    port, dns = free_ports(2)
+    ports = more or (f"--secure-port={port}", f"--dns-port={dns}")
+    return operator.json("init", "prod", "--dns-zone=Fed.Example.com.", *ports)
+
+
+def test_a_federation_from_its_making_to_its_end(operator: Operator) -> None:
+    made = init(operator)
+    assert "apiserver" in made["started"]
+    assert stat.S_IMODE((operator.folder / "kubeconfig").stat().st_mode) == 0o600
+    assert stat.S_IMODE((operator.folder / "pki" / "ca.key").stat().st_mode) == 0o600
+    assert 'current-context": "hanse-federation-prod' in operator.run("kubeconfig").stdout
+    found = operator.json("status")
+    assert (found["clusters"], found["placements"]["total"], found["dnsZone"]) == ([], 0, "fed.example.com")
+    assert found["services"]["apiserver"] == operator.pid()
+
+    # A second run finds everything as it is.
+    first = operator.pid()
+    again = operator.json("init", "prod")
+    assert "apiserver" not in again["started"]
+    assert operator.pid() == first
+
+    # What was killed is started again, with what it had stored.
+    os.kill(first, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(first)] if psutil.pid_exists(first) else [], timeout=10)
+    down = operator.run("status")
+    assert down.returncode == 4
+    assert "does not answer" in down.stderr
+    assert "apiserver" in operator.json("init", "prod")["started"]
+    assert operator.json("status")["clusters"] == []
+
+    other = operator.run("init", "prod", "--dns-zone=other.example.com")
+    assert other.returncode == 2
+    assert "dns_zone is fed.example.com, not other.example.com" in other.stderr
+
+    last = operator.pid()
+    assert operator.json("destroy", "prod")["destroyed"]
+    assert not operator.folder.exists()
+    assert not psutil.pid_exists(last)
+    gone = operator.run("status", "prod")
+    assert gone.returncode == 2
+    assert "there is no federation prod" in gone.stderr
+
+
+def test_destroying_leaves_what_others_keep_in_the_data_folder(operator: Operator, tmp_path: pathlib.Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "notes").write_text("mine")
+    port, dns = free_ports(2)
+    init(operator, f"--data-dir={data}", f"--secure-port={port}", f"--dns-port={dns}")
+    assert (data / "store.db").exists()
+    operator.json("destroy", "prod")
+    assert [path.name for path in data.iterdir()] == ["notes"]
+
+
+def test_a_port_that_is_taken_is_said_and_can_be_changed(operator: Operator) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        failed = operator.run("init", "prod", "--dns-zone=fed.example.com", f"--secure-port={number}")
+        assert failed.returncode == 3
+        assert "address already in use" in failed.stderr
+        assert "--secure-port" in failed.stderr
+        [other] = free_ports(1)
+        assert "apiserver" in operator.json("init", "prod", f"--secure-port={other}")["started"]
+    operator.json("destroy", "prod")
