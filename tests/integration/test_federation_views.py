@@ -1,16 +1,20 @@
 """Pods, Nodes and Events of two real members at the federation's API, also when a third does not answer."""
 
 import base64
+import http.server
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster.single_process.identity import ensure_identity
 from cluster.testing import ControlPlane, control_plane
 from tests.integration.federation_processes import NEEDS_KUBECTL, Endpoint, federation_apiserver
 
@@ -113,6 +117,50 @@ def black_hole(federated: Federated) -> Iterator[str]:
             thread.join(5)
 
 
+@pytest.fixture
+def kubelet(federated: Federated, tmp_path: Path) -> Iterator[list[tuple[str, str]]]:
+    """A node of east whose kubelet knows logs and nothing else; what it is asked: (path, Authorization)."""
+    asked: list[tuple[str, str]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # the base class calls it so
+            asked.append((self.path, self.headers.get("Authorization", "")))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"line of east\n")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    identity = ensure_identity(tmp_path, addresses=("127.0.0.1",), service_address="10.96.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity.certificate, identity.key)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    east = federated.members["east"]
+    east.did("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "real"}}))
+    status = {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": server.server_port}},
+    }
+    east.did("patch", "node", "real", "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+    spec = {**POD["spec"], "nodeName": "real"}
+    for member in federated.members.values():
+        metadata = {"name": "logged", "labels": {"app": "logged"}}
+        member.did("create", "-f", "-", stdin=json.dumps({**POD, "metadata": metadata, "spec": spec}))
+    try:
+        yield asked
+    finally:
+        for member in federated.members.values():
+            member.did("delete", "pod", "logged", "--force", "--grace-period=0")
+        east.did("delete", "node", "real")
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 def items(text: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(text)["items"]
     return found
@@ -167,6 +215,18 @@ def test_streams_go_to_the_member_and_say_what_it_says(federated: Federated) -> 
     session = federated.api.kubectl("exec", "east:same", "--", "true")
     assert session.returncode != 0
     assert "several" not in session.stderr
+
+
+def test_logs_come_from_the_node_of_the_member_that_is_named(
+    federated: Federated, kubelet: list[tuple[str, str]]
+) -> None:
+    assert federated.api.did("logs", "east:logged", "--tail=5") == "line of east\n"
+    [(path, authorization)] = kubelet
+    assert path.startswith("/containerLogs/default/logged/main?")
+    assert "tailLines=5" in path
+    assert authorization == ""  # nobody's token went on
+    refused = federated.api.kubectl("logs", "west:logged")
+    assert 'nodes "real" not found' in refused.stderr
 
 
 def test_pages_take_from_every_member_and_end(federated: Federated) -> None:
