@@ -1,0 +1,77 @@
+"""Records as they are planned: names in text without a final dot, lower case. Pure."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from cluster.machinery.objects import Object
+
+
+class Target(NamedTuple):
+    """One value of a record, and of which cluster it is."""
+
+    value: str
+    cluster: str = ""
+    weight: int | None = None
+    """How often it is the one that is answered, in relation to the others; None: all are answered."""
+    networks: tuple[str, ...] = ()
+    """CIDRs of the clients that get it first."""
+
+
+class RecordSet(NamedTuple):
+    name: str
+    type: str
+    """A, AAAA or CNAME."""
+    ttl: int
+    """Seconds."""
+    targets: tuple[Target, ...]
+    stale: bool = False
+    """Every cluster looks unwell: this is what was answered last."""
+
+
+Group = dict[str, RecordSet]
+"""Type -> the records at one name."""
+
+
+def by_name(records: Iterable[RecordSet]) -> dict[str, Group]:
+    groups: dict[str, Group] = {}
+    for record in records:
+        groups.setdefault(record.name, {})[record.type] = record
+    return groups
+
+
+def from_spec(spec: Object) -> tuple[RecordSet, ...]:
+    """The records of a DNSRecordSet's spec."""
+    return tuple(
+        RecordSet(
+            each["name"].rstrip(".").lower(),
+            each["type"],
+            each["ttl"],
+            tuple(_target(target) for target in each.get("targets") or ()),
+            bool(each.get("stale")),
+        )
+        for each in spec.get("records") or ()
+    )
+
+
+def _target(raw: Object) -> Target:
+    return Target(raw["value"], raw.get("cluster") or "", raw.get("weight"), tuple(raw.get("networks") or ()))
+
+
+def to_spec(records: Iterable[RecordSet]) -> Object:
+    """A DNSRecordSet's spec; what is empty is left away."""
+    return {"records": [_record_object(record) for record in records]}
+
+
+def _record_object(record: RecordSet) -> Object:
+    targets = []
+    for target in record.targets:
+        raw: dict[str, Any] = {"value": target.value}
+        if target.cluster:
+            raw["cluster"] = target.cluster
+        if target.weight is not None:
+            raw["weight"] = target.weight
+        if target.networks:
+            raw["networks"] = list(target.networks)
+        targets.append(raw)
+    written = {"name": record.name, "type": record.type, "ttl": record.ttl, "targets": targets}
+    return {**written, "stale": True} if record.stale else written
