@@ -1,0 +1,26 @@
+"""What every DNS provider can do. Providers know nothing of each other, of Kubernetes or of why a change is made."""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from federation.dns.plan import Change, Observed
+
+
+class ProviderError(Exception):
+    """The provider cannot be reached, or refuses for a reason that concerns the whole zone. Says what to do."""
+
+
+class Provider(Protocol):
+    async def observe(self, names: Iterable[str]) -> Mapping[str, Observed]:
+        """
+        What the zone has at these names; names without anything are left away.
+
+        Raises ProviderError: nothing may be concluded then, least of all that names are free.
+        """
+
+    async def apply(self, changes: Iterable[Change]) -> Mapping[str, str]:
+        """
+        Carry changes out, each name atomically. Returns name -> why its change was refused or did not show.
+
+        Raises ProviderError.
+        """
