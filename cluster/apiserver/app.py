@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
 import signal
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from cluster.api import resources
-from cluster.apiserver import encryption_at_rest, health, memory, security, serving_certificate, start_up
+from cluster.apiserver import encryption_at_rest, health, security, serving_certificate, start_up
 from cluster.apiserver.admission import configuration as admission_configuration
 from cluster.apiserver.admission.chain import build_admission
 from cluster.apiserver.admission.plugin import Plugin, Surroundings
@@ -28,7 +26,6 @@ from cluster.apiserver.aggregation.registration import Registration
 from cluster.apiserver.custom_resources.serving import CustomResources
 from cluster.apiserver.custom_resources.strategy import DefinitionStrategy
 from cluster.apiserver.file_changes import FileChanges
-from cluster.apiserver.flow_control.conditions import FlowSchemaConditions
 from cluster.apiserver.flow_control.controller import FlowControl
 from cluster.apiserver.front_door.connection import HEAD_LIMIT, Listener
 from cluster.apiserver.front_door.plain_reads import PlainReads
@@ -36,13 +33,11 @@ from cluster.apiserver.front_door.plain_writes import PlainWrites
 from cluster.apiserver.in_flight import InFlight
 from cluster.apiserver.kubelet_proxy import KubeletProxy
 from cluster.apiserver.lists import Lister
-from cluster.apiserver.masters import PLACE, Masters
 from cluster.apiserver.metrics import RequestMetrics
 from cluster.apiserver.options import Options
+from cluster.apiserver.own_checks import own_checks
 from cluster.apiserver.pages import PageServer
-from cluster.apiserver.policy_types import PolicyTypes
 from cluster.apiserver.profile import CLUSTER, Profile
-from cluster.apiserver.registry import service_repair
 from cluster.apiserver.registry.generic import Writer
 from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.registry.services import Allocator, ServiceStrategy
@@ -51,12 +46,11 @@ from cluster.apiserver.router import Route
 from cluster.apiserver.server import ApiServer
 from cluster.apiserver.service_resolver import ServiceResolver
 from cluster.apiserver.subresources import Subresources
+from cluster.apiserver.upkeep import Upkeep
 from cluster.apiserver.verbs import Verbs
 from cluster.apiserver.watch import Watcher, WatchStream
+from cluster.machinery import systemd
 from cluster.machinery.decode import BODY_LIMIT
-from cluster.machinery.status_errors import ApiError
-from cluster.store import compaction
-from cluster.store.backend import StoreError
 from cluster.store.object_store import ObjectStore
 from cluster.store.opening import open_backend
 from cluster.store.watch_cache import WatchCache
@@ -146,7 +140,7 @@ class Apiserver:
         if flow_control is not None:
             self.in_flight.metrics.lines.append(flow_control.render)
         self.booted = asyncio.Event()
-        self._etcd_files_changed = asyncio.Event()
+        self.upkeep = Upkeep(self)
         self.stopping = False
         self.port = 0
         """The port in use; differs from the option when that is 0."""
@@ -188,7 +182,7 @@ class Apiserver:
         self.files.on_change("the kubelet client certificate", [*client, authority], kubelets.forget_certificate)
         proxy = self.options.proxy_client_cert_file, self.options.proxy_client_key_file
         self.files.on_change("the front proxy's client certificate", proxy, self.aggregator.forget_certificate)
-        checks = health.Health(self._checks())
+        checks = health.Health(own_checks(self))
         pages = PageServer(checks, metrics, self.security.token_pages, self.advertised, self.custom, self.aggregator)
         return ApiServer(
             registry=self.registry,
@@ -211,37 +205,6 @@ class Apiserver:
         if self.aggregator.remote and self.aggregator.find(found) is not None:
             return True
         return (found.group, found.resource) in self.profile.viewed
-
-    def _checks(self) -> dict[str, dict[str, health.Check]]:
-        live: dict[str, health.Check] = {
-            "ping": health.ping,
-            "log": health.ping,
-            "etcd": self._check_etcd,
-            "poststarthook/bootstrap": self._check_booted,
-        }
-        ready: dict[str, health.Check] = {
-            **live,
-            "informer-sync": self._check_cache,
-            "shutdown": self._check_shutdown,
-        }
-        return {"healthz": live, "livez": live, "readyz": ready}
-
-    async def _check_etcd(self) -> str:
-        try:
-            async with asyncio.timeout(2):
-                await self.cache.read_revision()
-        except (StoreError, TimeoutError) as fault:
-            return f"etcd does not answer: {fault}"
-        return ""
-
-    async def _check_cache(self) -> str:
-        return "" if self.cache.ready else "the cache is still being filled"
-
-    async def _check_booted(self) -> str:
-        return "" if self.booted.is_set() else "not finished"
-
-    async def _check_shutdown(self) -> str:
-        return "process is shutting down" if self.stopping else ""
 
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -279,33 +242,16 @@ class Apiserver:
             auto_decompress=False,  # upstream takes bodies as they come, too
         )  # fmt: skip
         listener = await self._listen(server, context)
-        interval = self.options.etcd_compaction_interval
         try:
             async with asyncio.TaskGroup() as tasks:
-                background = [
-                    tasks.create_task(self.cache.run(), name="watch-cache"),
-                    boot := tasks.create_task(self._boot(), name="boot"),
-                    tasks.create_task(self._reconcile_masters(), name="masters"),
-                    tasks.create_task(self._repair_services(), name="service-repair"),
-                    tasks.create_task(self._tell_flow_schemas(), name="flow-schemas"),
-                    tasks.create_task(self._tell_policy_types(), name="policy-types"),
-                    tasks.create_task(self._lend_seats(), name="flow-control"),
-                    tasks.create_task(self.custom.run(), name="custom-resources"),
-                    tasks.create_task(self._register_services(), name="api-service-registration"),
-                    tasks.create_task(self.aggregator.run(), name="aggregator"),
-                    tasks.create_task(compaction.run(self.etcd, interval), name="compaction"),
-                    tasks.create_task(self.files.run(), name="file-changes"),
-                    tasks.create_task(memory.run(self.lister.bodies.sweep), name="memory"),
-                    tasks.create_task(self._renew_etcd_channels(), name="etcd-certificate"),
-                    *([tasks.create_task(self.audit.run(), name="audit")] if self.audit is not None else []),
-                ]
+                background = {name: tasks.create_task(job, name=name) for name, job in self.upkeep.jobs().items()}
                 try:
-                    await self._until_booted(boot)
+                    await self._until_booted(background["boot"])
                     yield
                 finally:
                     self.stopping = self.in_flight.draining = True
-                    background[2].cancel()
-                    await self._leave()
+                    background["masters"].cancel()
+                    await self.upkeep.leave()
                     await asyncio.sleep(self.options.shutdown_delay_duration)
                     listener.close()
                     # Without this, connections that nobody uses would be waited for like running requests.
@@ -316,7 +262,7 @@ class Apiserver:
                     if not await self.in_flight.drained(self.options.request_timeout):
                         log.warning("stopping although requests still run")
                     await server.shutdown(DRAIN_SECONDS)
-                    for task in background:
+                    for task in background.values():
                         task.cancel()
         finally:
             if self.webhooks is not None:
@@ -341,14 +287,8 @@ class Apiserver:
         self.files.on_change(
             "the etcd client certificate",
             [options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile],
-            self._etcd_files_changed.set,
+            self.upkeep.etcd_files_changed.set,
         )
-
-    async def _renew_etcd_channels(self) -> None:
-        while True:
-            await self._etcd_files_changed.wait()
-            self._etcd_files_changed.clear()
-            await self.etcd.use_new_certificate()
 
     async def _until_booted(self, boot: asyncio.Task[None]) -> None:
         waiting = asyncio.create_task(self.booted.wait())
@@ -356,56 +296,6 @@ class Apiserver:
         if not self.booted.is_set():
             waiting.cancel()
             await boot
-
-    async def _boot(self) -> None:
-        await self.cache.wait_ready()
-        await start_up.run(self)
-
-    def _masters(self) -> Masters | None:
-        if self.options.endpoint_reconciler_type == "none" or self.profile.only_stores:
-            return None
-        address = start_up.advertise_address(self.options)
-        service = start_up.service_address(self.options)
-        return Masters(self.registry, self.store, address, self.port, service)
-
-    async def _reconcile_masters(self) -> None:
-        await self.booted.wait()
-        masters = self._masters()
-        if masters is not None:
-            self.cache.on_gone(PLACE, masters.someone_left.set)
-            await masters.run()
-
-    async def _register_services(self) -> None:
-        await self.booted.wait()
-        await self.registration.run()
-
-    async def _tell_flow_schemas(self) -> None:
-        await self.booted.wait()
-        await FlowSchemaConditions(self.registry, self.writer).run()
-
-    async def _tell_policy_types(self) -> None:
-        await self.booted.wait()
-        await PolicyTypes(self.registry, self.writer).run()
-
-    async def _lend_seats(self) -> None:
-        if self.in_flight.flow_control is not None:
-            await self.in_flight.flow_control.run()
-
-    async def _repair_services(self) -> None:
-        await self.booted.wait()
-        if self.allocator is not None:
-            await service_repair.run(self.registry, self.store, self.cache, self.allocator)
-
-    async def _leave(self) -> None:
-        """Nothing of ours shall point at a server that is gone; if the store is gone too, the lease sees to it."""
-        masters = self._masters()
-        if masters is None:
-            return
-        try:
-            async with asyncio.timeout(1):
-                await masters.leave()
-        except (ApiError, StoreError, TimeoutError) as fault:
-            log.warning("our endpoint stays until its lease ends: %s", fault)
 
     async def _listen(self, server: Listener, context: ssl.SSLContext) -> asyncio.Server:
         loop = asyncio.get_running_loop()
@@ -456,17 +346,6 @@ def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) 
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=BODY_LIMIT + 1)
 
 
-def notify_systemd(state: str) -> None:
-    """One sd_notify message; nothing without systemd."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        channel.sendto(state.encode(), address)
-
-
 async def serve(options: Options, profile: Profile = CLUSTER) -> None:
     """Until SIGTERM or SIGINT."""
     stop = asyncio.Event()
@@ -474,6 +353,6 @@ async def serve(options: Options, profile: Profile = CLUSTER) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with Apiserver(options, profile).run():
-        notify_systemd("READY=1")
+        systemd.notify_ready()
         await stop.wait()
-        notify_systemd("STOPPING=1")
+        systemd.notify_stopping()

@@ -24,7 +24,7 @@ from cluster.client.kubeconfig import KubeconfigError
 from cluster.client.leader_election import ElectionSettings, LeaderElector, LeadershipLost
 from cluster.client.metrics import Gauge
 from cluster.client.rest import ApiClient
-from cluster.client.systemd import notify_ready, notify_stopping
+from cluster.machinery.systemd import notify_ready, notify_stopping
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from cluster import settings as contract
 from cluster.client.kubeconfig import KubeconfigError
 from cluster.client.rest import ApiClient
-from cluster.client.systemd import notify_stopping
 from cluster.dns.listening import InterfaceError
 from cluster.dns.service import DnsSettings, serve_dns
+from cluster.machinery.systemd import notify_stopping
 
 log = logging.getLogger("cluster.dns")
 

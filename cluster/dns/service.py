@@ -15,7 +15,6 @@ from cluster.client.health_server import HealthServer, serving
 from cluster.client.informer import Informer
 from cluster.client.metrics import Gauge
 from cluster.client.rest import ApiClient
-from cluster.client.systemd import notify, notify_ready
 from cluster.dns.access import Access
 from cluster.dns.forwarding import Forwarder, read_resolvers
 from cluster.dns.listening import ensure_address
@@ -23,6 +22,7 @@ from cluster.dns.records import service_records
 from cluster.dns.server import DnsServer, Responder
 from cluster.dns.zone import Zone
 from cluster.machinery.objects import Key, Object, key_of
+from cluster.machinery.systemd import notify, notify_ready
 
 log = logging.getLogger(__name__)
 

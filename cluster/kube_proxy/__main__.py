@@ -13,7 +13,6 @@ from pathlib import Path
 from cluster import settings as contract
 from cluster.client.kubeconfig import KubeconfigError
 from cluster.client.rest import ApiClient
-from cluster.client.systemd import notify_stopping
 from cluster.kube_proxy.nftables import NftablesError, open_nftables, remove_table
 from cluster.kube_proxy.pod_network.cni_configuration import missing_plugins
 from cluster.kube_proxy.pod_network.links import PodNetworkError, remove_all
@@ -21,6 +20,7 @@ from cluster.kube_proxy.pod_network.plan import Mode
 from cluster.kube_proxy.rules import ProxySettings
 from cluster.kube_proxy.service import KubeProxySettings, serve_proxy
 from cluster.kube_proxy.virtual_address import VirtualAddress, VirtualAddressError
+from cluster.machinery.systemd import notify_stopping
 
 log = logging.getLogger("cluster.kube_proxy")
 

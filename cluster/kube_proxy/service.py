@@ -14,7 +14,6 @@ from cluster.api import resources
 from cluster.client.health_server import HealthServer, serving
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
-from cluster.client.systemd import notify, notify_ready
 from cluster.kube_proxy.health import ProxyHealth, ServiceHealthPorts
 from cluster.kube_proxy.nftables import Nftables
 from cluster.kube_proxy.pod_network.agent import PodNetworkAgent
@@ -24,6 +23,7 @@ from cluster.kube_proxy.rules import ProxySettings
 from cluster.kube_proxy.services import NodeContext
 from cluster.kube_proxy.virtual_address import VirtualAddress, keep_virtual_address
 from cluster.machinery.objects import Key, Object, key_of
+from cluster.machinery.systemd import notify, notify_ready
 
 log = logging.getLogger(__name__)
 

@@ -111,10 +111,10 @@ def build_settings(options: argparse.Namespace) -> KubeletSettings:
 async def serve(settings: KubeletSettings) -> None:
     """Run until SIGTERM or SIGINT; containers are left running."""
     from cluster.client.rest import ApiClient
-    from cluster.client.systemd import notify_ready, notify_stopping
     from cluster.kubelet.cri_runtime import CriRuntime
     from cluster.kubelet.kubelet import Kubelet
     from cluster.kubelet.server import serving
+    from cluster.machinery.systemd import notify_ready, notify_stopping
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
