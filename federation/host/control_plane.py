@@ -9,7 +9,7 @@ import contextlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from federation.host.processes import Processes
 from federation.host.services import APISERVER, prepare, processes, url
 
 START_SECONDS = 45.0
+SETTLE_SECONDS = 1.5
 SERVICES = ("dns-server", "controller-manager", APISERVER)
 """In the order in which they stop."""
 
@@ -58,7 +59,21 @@ async def init(home: Home, wanted: Description) -> list[str]:
             raise UnfitHostError(f"cannot start {service.name}", why=str(fault), next_step="Run it again.") from fault
         if service.name == APISERVER:
             await _wait_ready(home, wanted, running)
+    await check_alive(running, [name for name in started if name != APISERVER])
     return started
+
+
+async def check_alive(running: Processes, names: Sequence[str]) -> None:
+    """What ends does so at once, for a flag or a file that is wrong. Raises FederateError for it."""
+    if not names:
+        return
+    await asyncio.sleep(SETTLE_SECONDS)
+    for name in names:
+        if running.running(name) is None:
+            raise FederateError(
+                f"{name} ended right after its start", why=running.last_words(name),
+                next_step=f"See {running.log(name)}, then run the same command again.",
+            )  # fmt: skip
 
 
 def _difference(present: Description, wanted: Description) -> str:

@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from federation.cli import federate
+from federation.errors import FederateError
+from federation.host.control_plane import check_alive
 from federation.host.home import Description, Home, checked_zone
 from federation.host.processes import Processes, Service
 
@@ -89,3 +91,15 @@ def test_a_pid_that_became_somebody_elses_is_left_alone(tmp_path: Path) -> None:
     for damaged in ("", "{}", '{"pid": "x", "started": 1}', "[]"):
         (tmp_path / "sleeper.pid").write_text(damaged)
         assert processes.running("sleeper") is None
+
+
+async def test_a_service_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
+    processes = Processes(tmp_path / "run")
+    processes.start(Service("short", (sys.executable, "-c", "raise SystemExit('--zone is wrong')")))
+    processes.start(SLEEP)
+    try:
+        with pytest.raises(FederateError, match="short ended right after its start: --zone is wrong"):
+            await check_alive(processes, ["sleeper", "short"])
+        await check_alive(processes, [])
+    finally:
+        processes.stop("sleeper")
