@@ -328,3 +328,25 @@ def test_a_watch_with_a_version_of_nobody_or_of_changed_members_begins_anew(fede
     watching.join(20)
     federated.api.did("delete", "cluster", "late")
     assert json.loads(said[0])["object"]["reason"] == "Expired"
+
+
+def test_a_watch_ends_with_410_when_a_member_breaks_off_and_goes_on_without_it(federated: Federated) -> None:
+    path = "/api/v1/pods?watch=1&timeoutSeconds=30&resourceVersion="
+    said: list[str] = []
+    with control_plane() as north:
+        federated.join("north", north)
+        version = json.loads(federated.api.did("get", "--raw", "/api/v1/pods"))["metadata"]["resourceVersion"]
+        watching = threading.Thread(target=lambda: said.append(federated.api.did("get", "--raw", path + version)))
+        watching.start()
+        time.sleep(1)
+    watching.join(30)
+    last = json.loads(said[0].splitlines()[-1])
+    assert (last["type"], last["object"]["code"]) == ("ERROR", 410)
+    assert "cluster north broke" in last["object"]["message"]
+    # Listing again shows who is left, and a watch from there is quiet about who is gone.
+    answer = federated.api.kubectl("get", "--raw", "/api/v1/pods")
+    assert "cluster north is left out" in answer.stderr
+    version = json.loads(answer.stdout)["metadata"]["resourceVersion"]
+    quiet = federated.api.did("get", "--raw", f"/api/v1/pods?watch=1&timeoutSeconds=1&resourceVersion={version}")
+    assert "ERROR" not in quiet
+    federated.api.did("delete", "cluster", "north")
