@@ -158,7 +158,38 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         f"Placements: {placed['total']} objects; {placed['applied']} applied, {placed['pending']} pending, "
         f"{placed['conflict']} in conflict, {placed['failed']} failed, {placed['deleting']} deleting"
     )
-    yield f"DNS: {found['dns']['published']} of {found['dns']['recordSets']} record sets published"
+    dns = found["dns"]
+    yield (
+        f"DNS: {dns['records']} records of {dns['recordSets']} Services; {dns['stale']} serve their last answer, "
+        f"{dns['failing']} cannot be written"
+    )
+
+
+@federate.group()
+def dns() -> None:
+    """What the federation's names answer."""
+
+
+@dns.command("status")
+@FEDERATION
+@JSON
+def dns_status(federation: str | None, as_json: bool) -> None:
+    """Every name, its targets, and what is wrong with it. Reads only."""
+    from federation.host import control_plane
+
+    with _reported(as_json):
+        records = asyncio.run(control_plane.dns_records(homes.chosen(federation)))
+        if as_json:
+            _print_json({"records": records})
+            return
+        for one in records:
+            targets = ", ".join(
+                f"{t['value']} ({t['cluster']})" if "cluster" in t else t["value"] for t in one["targets"]
+            )
+            state = "; ".join([*(["serves its last answer"] if one["stale"] else []), *one["faults"]])
+            click.echo(f"{one['name']} {one['ttl']} {one['type']} {targets}{f'  [{state}]' if state else ''}")
+        if not records:
+            click.echo("No names: no Service is served by a member yet.")
 
 
 @contextlib.contextmanager

@@ -162,17 +162,14 @@ async def status(home: Home) -> dict[str, Any]:
                 *(_list(api, kind) for kind in ("Cluster", "Placement", "ClusterPlacement", "DNSRecordSet"))
             )
     except (ApiError, TimeoutError) as fault:
-        raise UnreachableError(
-            f"federation {home.name} does not answer at {url(description)}", why=str(fault) or "it took too long",
-            next_step=f"`federate init {home.name}` with its options starts what died.",
-        ) from fault  # fmt: skip
+        raise _silent(home, description, fault) from fault
     found["clusters"] = [_cluster(one) for one in clusters]
     states = (one.get("state", "Pending") for placement in (*placements, *wide) for one in _states(placement))
     counted = Counter(states)
     found["placements"] = {"total": len(placements) + len(wide)} | {
         name.lower(): counted[name] for name in ("Applied", "Pending", "Conflict", "Failed", "Deleting")
     }
-    found["dns"] = {"recordSets": len(records), "published": sum(_is_published(one) for one in records)}
+    found["dns"] = _dns(records)
     return found
 
 
@@ -210,6 +207,50 @@ def _states(placement: Object) -> Iterable[Object]:
     return [*reported.values(), *({"name": name} for name in wanted if name not in reported)]
 
 
-def _is_published(record_set: Object) -> bool:
+def _dns(record_sets: Sequence[Object]) -> dict[str, int]:
+    """How many there are, how many serve an old answer because every new one looks dead, how many cannot be written."""
+    records = [(one.get("spec") or {}).get("records") or [] for one in record_sets]
+    return {
+        "recordSets": len(record_sets),
+        "records": sum(len(some) for some in records),
+        "stale": sum(any(record.get("stale") for record in some) for some in records),
+        "failing": sum(bool(_faults(one)) for one in record_sets),
+    }
+
+
+def _faults(record_set: Object) -> list[str]:
     conditions = (record_set.get("status") or {}).get("conditions") or []
-    return any(one.get("type") in ("Published", "Ready") and one.get("status") == "True" for one in conditions)
+    return [str(one.get("message") or one["type"]) for one in conditions if one.get("status") == "False"]
+
+
+async def dns_records(home: Home) -> list[dict[str, Any]]:
+    """Every name of the federation, what it answers, and what is wrong with it. Raises UnreachableError."""
+    description = home.require()
+    try:
+        async with asyncio.timeout(10), client(home) as api:
+            record_sets = await _list(api, "DNSRecordSet")
+    except (ApiError, TimeoutError) as fault:
+        raise _silent(home, description, fault) from fault
+    return [
+        {
+            "name": record["name"],
+            "type": record["type"],
+            "ttl": record["ttl"],
+            "targets": [
+                {key: target[key] for key in ("value", "cluster", "weight") if key in target}
+                for target in record.get("targets") or []
+            ],
+            "stale": bool(record.get("stale")),
+            "of": f"{one['metadata']['namespace']}/{one['metadata']['name']}",
+            "faults": _faults(one),
+        }
+        for one in record_sets
+        for record in (one.get("spec") or {}).get("records") or []
+    ]
+
+
+def _silent(home: Home, description: Description, fault: Exception) -> UnreachableError:
+    return UnreachableError(
+        f"federation {home.name} does not answer at {url(description)}", why=str(fault) or "it took too long",
+        next_step=f"`federate init {home.name}` starts what died.",
+    )  # fmt: skip

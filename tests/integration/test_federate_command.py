@@ -17,6 +17,7 @@ import pytest
 
 from tests.integration.conftest import free_ports
 from tests.integration.control_plane_processes import ROOT
+from tests.integration.federation_processes import NEEDS_KUBECTL, Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def init(operator: Operator, *more: str) -> dict[str, Any]:
     return operator.json("init", "prod", "--dns-zone=Fed.Example.com.", *ports)
 
 
+@NEEDS_KUBECTL
 def test_a_federation_from_its_making_to_its_end(operator: Operator) -> None:
     made = init(operator)
     assert "apiserver" in made["started"]
@@ -71,6 +73,19 @@ def test_a_federation_from_its_making_to_its_end(operator: Operator) -> None:
     found = operator.json("status")
     assert (found["clusters"], found["placements"]["total"], found["dnsZone"]) == ([], 0, "fed.example.com")
     assert found["services"]["apiserver"] == operator.pid()
+
+    record = {"name": "web.shop.prod.svc.fed.example.com", "type": "A", "ttl": 5, "stale": True}
+    record_set = {
+        "apiVersion": "federation.hanse.io/v1beta1",
+        "kind": "DNSRecordSet",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"records": [{**record, "targets": [{"value": "192.0.2.1", "cluster": "east"}]}]},
+    }
+    api = Endpoint(operator.home, made["server"], operator.folder / "kubeconfig")
+    api.did("create", "-f", "-", stdin=json.dumps(record_set))
+    assert operator.json("status")["dns"] == {"recordSets": 1, "records": 1, "stale": 1, "failing": 0}
+    said = operator.run("dns", "status").stdout
+    assert said == "web.shop.prod.svc.fed.example.com 5 A 192.0.2.1 (east)  [serves its last answer]\n"
 
     # A second run finds everything as it is.
     first = operator.pid()
