@@ -10,7 +10,7 @@ import logging
 import socket
 import struct
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from cluster.client.metrics import Counter
 from cluster.dns.access import Access
@@ -46,6 +46,14 @@ _OPT_END = b"\x00\x00\x00\x00\x00\x00"  # no extended rcode, version 0, no flags
 _OPT_ANSWER = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
 
 Send = Callable[[bytes], None]
+
+
+class Responds(Protocol):
+    """What the sockets below hand messages to."""
+
+    def respond(self, data: bytes, source: str, send: Send, *, datagram: bool) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class Responder:
@@ -205,7 +213,7 @@ def _read_name(message: bytes, offset: int) -> tuple[bytes, int] | None:
 
 
 class UdpServer(asyncio.DatagramProtocol):
-    def __init__(self, responder: Responder) -> None:
+    def __init__(self, responder: Responds) -> None:
         self._responder = responder
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -229,7 +237,7 @@ class UdpServer(asyncio.DatagramProtocol):
 class TcpConnection(asyncio.Protocol):
     """Messages with a two-byte length in front, several at a time; closed when idle."""
 
-    def __init__(self, responder: Responder, connections: "set[TcpConnection]") -> None:
+    def __init__(self, responder: Responds, connections: "set[TcpConnection]") -> None:
         self._responder = responder
         self._connections = connections
         self._buffer = bytearray()
@@ -284,7 +292,7 @@ class TcpConnection(asyncio.Protocol):
 class DnsServer:
     """Listens on one address, UDP and TCP, for the length of `async with`."""
 
-    def __init__(self, responder: Responder, address: str, port: int) -> None:
+    def __init__(self, responder: Responds, address: str, port: int) -> None:
         self._responder = responder
         self._address = address
         self.port = port

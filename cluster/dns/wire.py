@@ -180,10 +180,11 @@ class Answer:
         rcode: what to say.
         answers, authority, extra: the sections. `question_name` is what pointers to the question stand for.
         authoritative: sets AA.
+        recursive: sets RA.
     """
 
     __slots__ = (
-        "_authoritative", "_heads", "_heads_opt", "_sections", "_shortened", "_turn",
+        "_authoritative", "_heads", "_heads_opt", "_recursive", "_sections", "_shortened", "_turn",
         "bodies", "leads_outside", "longest", "question_name", "rcode",
     )  # fmt: skip
 
@@ -196,6 +197,7 @@ class Answer:
         extra: Sequence[Record] = (),
         *,
         authoritative: bool = True,
+        recursive: bool = True,
         leads_outside: bool = False,
     ) -> None:
         self.leads_outside = leads_outside
@@ -204,12 +206,14 @@ class Answer:
         self.rcode = rcode
         self._sections = (tuple(answers), tuple(authority), tuple(extra))
         self._authoritative = authoritative
+        self._recursive = recursive
         self._shortened: dict[int, Answer] = {}
         """Room in bytes -> the answer with what fits: to find it takes as long as a thousand splices."""
         flags = 0x84 if authoritative else 0x80
+        available = 0x80 if recursive else 0
         counts = (len(answers), len(authority), len(extra))
-        self._heads = _heads(flags, rcode, counts)
-        self._heads_opt = _heads(flags, rcode, (counts[0], counts[1], counts[2] + 1))
+        self._heads = _heads(flags, available | rcode, counts)
+        self._heads_opt = _heads(flags, available | rcode, (counts[0], counts[1], counts[2] + 1))
         self.bodies = tuple(
             encode_records(question_name, [*rotated, *authority, *extra]) for rotated in _rotations(tuple(answers))
         )
@@ -254,18 +258,20 @@ class Answer:
         rest = list(authority) if not answers else []
         if len(encode_records(self.question_name, kept + rest)) > room:
             rest = []
-        return Answer(self.question_name, self.rcode, kept, rest, authoritative=self._authoritative)
+        return Answer(
+            self.question_name, self.rcode, kept, rest, authoritative=self._authoritative, recursive=self._recursive
+        )
 
 
 def query_flags(query: Query) -> int:
     return query.recursion_desired | (query.checking_disabled >> 3)
 
 
-def _heads(flags: int, rcode: int, counts: tuple[int, int, int]) -> tuple[bytes, ...]:
-    """Bytes 2 to 12 of the message for (RD, CD) = 00, 10, 01, 11; RA is always set."""
+def _heads(flags: int, second: int, counts: tuple[int, int, int]) -> tuple[bytes, ...]:
+    """Bytes 2 to 12 of the message for (RD, CD) = 00, 10, 01, 11; `second`: RA and rcode."""
     tail = struct.pack("!HHHH", 1, *counts)
     return tuple(
-        bytes((flags | (variant & 1), 0x80 | ((variant & 2) << 3) | rcode)) + tail for variant in range(4)
+        bytes((flags | (variant & 1), ((variant & 2) << 3) | second)) + tail for variant in range(4)
     )  # fmt: skip
 
 

@@ -1,0 +1,241 @@
+"""
+The federation's zone in memory: DNSRecordSets in, compiled answers out. No I/O.
+
+A name is held by one DNSRecordSet; when two claim it, the first by namespace and name answers.
+Called by   federation.dns_server.service (changes) and federation.dns_server.responder (questions).
+"""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import NamedTuple
+
+from cluster.dns.names import ROOT, encode_name, is_below, parent
+from cluster.dns.wire import ANY_HINFO, Answer, Rcode, Record, Type, soa_rdata
+from cluster.machinery.objects import Key
+from federation.dns.recordsets import RecordSet, Target
+
+MAX_COMPILED = 50_000
+MAX_CHAIN = 8
+NEGATIVE_TTL = 5  # seconds
+APEX_TTL = 60  # seconds
+
+Address = IPv4Address | IPv6Address
+
+
+class Value(NamedTuple):
+    rdata: bytes
+    ttl: int
+    weight: int | None
+    networks: tuple[IPv4Network | IPv6Network, ...]
+
+
+Values = dict[int, list[Value]]
+"""Type -> values at one name."""
+
+
+class Tailored:
+    """An answer that depends on who asks, or on chance: one compiled answer a choice."""
+
+    def __init__(
+        self, name: bytes, prefix: Sequence[Record], owner: bytes, rtype: int, values: Sequence[Value]
+    ) -> None:
+        self._name, self._prefix, self._owner, self._type = name, list(prefix), owner, rtype
+        self._values = values
+        self.by_place = any(value.networks for value in values)
+        self._weighted = any(value.weight is not None for value in values)
+        self._compiled: dict[tuple[int, ...], Answer] = {}
+        self._groups: dict[tuple[int, ...], list[int]] = {}
+
+    def choose(self, client: Address | None) -> Answer:
+        """The answer for this client; None: its address is not known."""
+        near = self._near(client)
+        if self._weighted:
+            group = tuple(near)
+            weights = self._groups.get(group)
+            if weights is None:
+                weights = self._groups[group] = [self._values[index].weight or 0 for index in group]
+            if any(weights):
+                near = random.choices(near, weights)  # noqa: S311  (spreads load, guards nothing)
+        key = tuple(near)
+        answer = self._compiled.get(key)
+        if answer is None:
+            found = [Record(self._owner, self._type, self._values[i].ttl, self._values[i].rdata) for i in key]
+            answer = self._compiled[key] = Answer(
+                self._name, Rcode.NOERROR, [*self._prefix, *found], recursive=False
+            )  # fmt: skip
+        return answer
+
+    def _near(self, client: Address | None) -> list[int]:
+        """Values of the narrowest network that the client is in, else those for everywhere, else all."""
+        everyone = list(range(len(self._values)))
+        if not self.by_place:
+            return everyone
+        best, found = -1, list[int]()
+        for index, value in enumerate(self._values):
+            for network in value.networks if client is not None else ():
+                if client in network and network.prefixlen >= best:
+                    found = [*found, index] if network.prefixlen == best else [index]
+                    best = network.prefixlen
+        return found or [index for index in everyone if not self._values[index].networks] or everyone
+
+
+class FederationZone:
+    """
+    Args:
+        domain: `example.com`.
+        servers: name -> addresses of the zone's name servers; the first is the primary.
+    """
+
+    def __init__(self, domain: str, servers: dict[str, list[str]]) -> None:
+        self.domain = domain.rstrip(".").lower()
+        self.apex = encode_name(domain)
+        self.synced = False
+        """Until every record is known once, a missing name proves nothing: SERVFAIL."""
+        self.serial = int(time.time()) & 0xFFFFFFFF
+        self._by_owner: dict[Key, dict[bytes, Values]] = {}
+        self._names: dict[bytes, dict[Key, Values]] = {}
+        self._descendants: Counter[bytes] = Counter()
+        self._compiled: dict[bytes, Answer | Tailored] = {}
+        own: dict[bytes, Values] = {self.apex: {Type.NS: []}}
+        for server, addresses in servers.items():
+            name = encode_name(server)
+            own[self.apex][Type.NS].append(Value(name, APEX_TTL, None, ()))
+            for address in addresses if is_below(name, self.apex) else ():
+                parsed = ip_address(address)
+                rtype = Type.A if parsed.version == 4 else Type.AAAA
+                own.setdefault(name, {}).setdefault(rtype, []).append(Value(parsed.packed, APEX_TTL, None, ()))
+        self._primary = encode_name(next(iter(servers)))
+        self._contact = encode_name(f"hostmaster.{self.domain}")
+        self._put(Key("", ""), own)
+
+    def put(self, owner: Key, records: Iterable[RecordSet] | None) -> bool:
+        """Replace what one DNSRecordSet says; None removes it. Records outside the zone are left away. Changed?"""
+        values = None if records is None else self._values(records)
+        if self._by_owner.get(owner) == values:
+            return False
+        self._put(owner, values)
+        self.serial = max(self.serial + 1, int(time.time())) & 0xFFFFFFFF
+        return True
+
+    def _put(self, owner: Key, values: dict[bytes, Values] | None) -> None:
+        for name in self._by_owner.pop(owner, ()):
+            held = self._names[name]
+            del held[owner]
+            if not held:
+                del self._names[name]
+                self._count_ancestors(name, -1)
+        if values is not None:
+            self._by_owner[owner] = values
+            for name, by_type in values.items():
+                if name not in self._names:
+                    self._names[name] = {}
+                    self._count_ancestors(name, 1)
+                self._names[name][owner] = by_type
+        self._compiled.clear()
+
+    def _values(self, records: Iterable[RecordSet]) -> dict[bytes, Values]:
+        found: dict[bytes, Values] = {}
+        for record in records:
+            rtype = Type.__members__.get(record.type)
+            if rtype not in (Type.A, Type.AAAA, Type.CNAME):
+                continue
+            try:
+                name = encode_name(record.name)
+                values = [value for target in record.targets if (value := _value(rtype, record.ttl, target))]
+            except ValueError:
+                continue  # an object that somebody wrote by hand; its other records are served
+            if values and is_below(name, self.apex) and name != self.apex:
+                found.setdefault(name, {})[rtype] = values
+        return found
+
+    def _count_ancestors(self, name: bytes, by: int) -> None:
+        while name != ROOT:
+            name = parent(name)
+            self._descendants[name] += by
+            if not self._descendants[name]:
+                del self._descendants[name]
+
+    @property
+    def names(self) -> int:
+        return len(self._names)
+
+    def forget_compiled(self) -> None:
+        self._compiled.clear()
+
+    def compiled(self, key: bytes) -> Answer | Tailored | None:
+        """The answer to a question (lower-cased section) that was asked before."""
+        return self._compiled.get(key)
+
+    def answer(self, name: bytes, qtype: int, key: bytes) -> Answer | Tailored:
+        if not is_below(name, self.apex):
+            return Answer(name, Rcode.REFUSED, authoritative=False, recursive=False)
+        if not self.synced:
+            return Answer(name, Rcode.SERVFAIL, recursive=False)
+        if len(self._compiled) >= MAX_COMPILED:
+            self._compiled.clear()
+        answer = self._compiled[key] = self._compile(name, qtype)
+        return answer
+
+    def _compile(self, name: bytes, qtype: int) -> Answer | Tailored:
+        answers: list[Record] = []
+        current, values = name, self._at(name)
+        while values and qtype not in (Type.CNAME, Type.ANY) and Type.CNAME in values and len(answers) < MAX_CHAIN:
+            target = values[Type.CNAME][0]
+            answers.append(Record(current, Type.CNAME, target.ttl, target.rdata))
+            current = target.rdata
+            if not is_below(current, self.apex):
+                return Answer(name, Rcode.NOERROR, answers, recursive=False)
+            values = self._at(current)
+        if values is None:
+            known = bool(self._descendants.get(current))
+            rcode = Rcode.NOERROR if known else Rcode.NXDOMAIN
+            return Answer(name, rcode, answers, [self.soa(NEGATIVE_TTL)], recursive=False)
+        if qtype == Type.ANY:
+            return Answer(name, Rcode.NOERROR, [Record(current, Type.HINFO, APEX_TTL, ANY_HINFO)], recursive=False)
+        if qtype == Type.SOA and current == self.apex:
+            return Answer(name, Rcode.NOERROR, [*answers, self.soa(APEX_TTL)], recursive=False)
+        found = values.get(qtype)
+        if not found:
+            return Answer(name, Rcode.NOERROR, answers, [self.soa(NEGATIVE_TTL)], recursive=False)
+        if any(value.networks or value.weight is not None for value in found):
+            return Tailored(name, answers, current, qtype, found)
+        records = [Record(current, qtype, value.ttl, value.rdata) for value in found]
+        glue = self._glue(found) if qtype == Type.NS else []
+        return Answer(name, Rcode.NOERROR, [*answers, *records], (), glue, recursive=False)
+
+    def _glue(self, found: Iterable[Value]) -> list[Record]:
+        return [
+            Record(server.rdata, rtype, value.ttl, value.rdata)
+            for server in found
+            for rtype, values in (self._at(server.rdata) or {}).items()
+            for value in values
+        ]
+
+    def _at(self, name: bytes) -> Values | None:
+        held = self._names.get(name)
+        return None if held is None else held[min(held)]
+
+    def soa(self, ttl: int) -> Record:
+        rdata = soa_rdata(self._primary, self._contact, serial=self.serial, minimum=NEGATIVE_TTL)
+        return Record(self.apex, Type.SOA, ttl, rdata)
+
+    def records(self) -> list[Record]:
+        """Everything, for a transfer: SOA first; chance and place left away."""
+        found = [self.soa(APEX_TTL)]
+        for name in sorted(self._names):
+            for rtype, values in sorted((self._at(name) or {}).items()):
+                found += [Record(name, rtype, value.ttl, value.rdata) for value in values]
+        return found
+
+
+def _value(rtype: int, ttl: int, target: Target) -> Value | None:
+    """Raises ValueError for what is no address, name or network."""
+    networks = tuple(ip_network(network, strict=False) for network in target.networks)
+    if rtype == Type.CNAME:
+        return Value(encode_name(target.value), ttl, None, ())
+    address = ip_address(target.value)
+    fits = address.version == (4 if rtype == Type.A else 6)
+    return Value(address.packed, ttl, target.weight, networks) if fits else None
