@@ -6,6 +6,7 @@ import contextlib
 import logging
 import signal
 import sys
+from ipaddress import ip_address
 
 from cluster.client.kubeconfig import KubeconfigError
 from cluster.client.rest import ApiClient
@@ -40,7 +41,8 @@ def parse_flags(argv: list[str]) -> argparse.Namespace:
 async def run(flags: argparse.Namespace) -> None:
     servers: dict[str, list[str]] = {}
     for name, address in flags.name_server or [(f"ns1.{flags.zone.rstrip('.').lower()}", flags.bind_address)]:
-        servers.setdefault(name, []).extend([address] if address else [])
+        # "Any address" is one to listen on, not one to give out.
+        servers.setdefault(name, []).extend([address] if address and not ip_address(address).is_unspecified else [])
     settings = DnsServerSettings(flags.bind_address, flags.port, flags.zone, servers, flags.rate_limit)
     async with ApiClient.from_kubeconfig(flags.kubeconfig, user_agent="federation-dns", connections=2) as client:
         work = asyncio.create_task(serve(settings, client))
