@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 from cluster.client.kubeconfig import KubeconfigError
 from cluster.client.rest import ApiClient
-from cluster.client.systemd import notify_stopping
+from cluster.machinery.systemd import notify_stopping
 from federation.dns_server.service import DnsServerSettings, serve
 
 log = logging.getLogger("federation.dns_server")

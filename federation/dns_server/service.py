@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from cluster.api.resources import Resource
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
-from cluster.client.systemd import notify_ready
 from cluster.dns.server import DnsServer
 from cluster.machinery.objects import Object, key_of
+from cluster.machinery.systemd import notify_ready
 from federation.api.kinds import GROUP
 from federation.dns.recordsets import from_spec
 from federation.dns_server.responder import FederationResponder, RateLimit
