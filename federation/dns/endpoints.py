@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from federation.dns.policies import DEFAULT, FAILOVER, GEO, LOCALITY, WEIGHTED, DnsPolicy
 from federation.dns.recordsets import RecordSet, Target
 
-READY, SUSPECT, UNREACHABLE = "Ready", "Suspect", "Unreachable"
+READY, SUSPECT, LEAVING = "Ready", "Suspect", "Leaving"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def decide(
         default_ttl: seconds, when the policy has none.
     """
     memory = memory or Memory()
-    placed = sorted(members, key=lambda member: member.cluster)
+    placed = sorted((one for one in members if one.phase != LEAVING), key=lambda member: member.cluster)
     if isolated and memory.records:
         return memory
     serving = [member for member in placed if member.serves]
@@ -152,7 +152,7 @@ def _records(
 ) -> tuple[RecordSet, ...]:
     last = _at_the_end(serving, policy, chosen)
     found = [_answers(name, last, policy, ttl) for name in (service.global_name, *_hosts(policy, service.domain))]
-    for region in sorted({member.region for member in placed if member.region and member.phase != "Leaving"}):
+    for region in sorted({member.region for member in placed if member.region}):
         near = _in_region(region, serving, policy)
         found.append(_answers(service.region_name(region), near, policy, ttl, otherwise=service.global_name))
         zones = {zone for member in placed if member.region == region for zone in member.zones}

@@ -1,0 +1,259 @@
+"""
+Keeps a DNSRecordSet for every federated Service: what its names answer, from where it is and how it is there.
+
+Reads Services, Placements, Clusters and DNS policies of the federation, and what members say of the Service. The
+federation's own name server answers from the DNSRecordSets; a zone elsewhere is brought to the same by a provider:
+first a name is written down as ours to care for, then the zone is changed, then names that are gone are forgotten.
+Not here    which records (federation.dns.endpoints), which changes (federation.dns.plan).
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from cluster.api.resources import Resource
+from cluster.client.controller import Controller, Requeue
+from cluster.client.informer import Informer
+from cluster.client.rest import ApiClient
+from cluster.machinery.objects import Key, Object
+from cluster.machinery.status_errors import NotFound
+from federation.api.kinds import GROUP
+from federation.dns.endpoints import FederatedService, MemberFacts, Memory, decide, remembered
+from federation.dns.plan import Desired, plan_changes
+from federation.dns.policies import DnsPolicy, policy_for
+from federation.dns.providers.provider import Provider, ProviderError
+from federation.dns.recordsets import RecordSet, by_name, from_spec, to_spec
+
+log = logging.getLogger(__name__)
+
+RECORD_SETS = Resource(
+    group=GROUP, version="v1beta1", plural="dnsrecordsets", kind="DNSRecordSet", namespaced=True,
+    verbs=frozenset(["create", "delete", "get", "list", "patch", "update", "watch"]),
+)  # fmt: skip
+RETRY_PROVIDER = 5.0  # seconds
+LAST_ANSWER_CHECK = 15.0  # seconds between looks at an answer that ages, or at a failback that waits
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """What one member has of one Service."""
+
+    addresses: tuple[str, ...]
+    """Of its ingress or, NodePort, of nodes."""
+    hostnames: tuple[str, ...]
+    ready: int
+    """Ready endpoints."""
+
+
+class MemberServices(Protocol):
+    """The members' Services and EndpointSlices, as informers in them see them."""
+
+    def facts(self, cluster: str, service: Key) -> ServiceFacts | None:
+        """None: not known (yet). Of a member that is not reached any more: what was known last."""
+
+    def on_change(self, call: Callable[[Key], None]) -> None:
+        """`call` hears of every Service whose facts changed in some member."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishSettings:
+    federation: str
+    """Its name, part of every name."""
+    uid: str
+    domain: str
+    default_ttl: int = 5
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Informers at the federation's apiserver; whoever makes them runs them."""
+
+    services: Informer
+    placements: Informer
+    clusters: Informer
+    policies: Informer
+    cluster_policies: Informer
+    record_sets: Informer
+
+    @property
+    def synced(self) -> bool:
+        every = (self.services, self.placements, self.clusters, self.policies, self.cluster_policies, self.record_sets)
+        return all(informer.has_synced for informer in every)
+
+
+class PublishDns:
+    """
+    Args:
+        isolated: whether the federation takes itself to be cut off from its members.
+        provider: of a zone elsewhere; None: only the federation's own server answers.
+    """
+
+    def __init__(
+        self,
+        settings: PublishSettings,
+        client: ApiClient,
+        sources: Sources,
+        members: MemberServices,
+        *,
+        isolated: Callable[[], bool] = lambda: False,
+        provider: Provider | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._sources = sources
+        self._members = members
+        self._isolated = isolated
+        self._provider = provider
+        self._clock = clock
+        self._memory: dict[Key, Memory] = {}
+        self.refused: dict[Key, dict[str, str]] = {}
+        """Service -> name -> why the zone was not changed there."""
+        self._controller = Controller("publish-dns", self.reconcile, workers=2)
+        self._listen()
+
+    async def run(self) -> None:
+        """Work until cancelled; nothing is decided before every source is complete."""
+        s = self._sources
+        for informer in (s.services, s.placements, s.clusters, s.policies, s.cluster_policies, s.record_sets):
+            await informer.wait_synced()
+        await self._controller.run()
+
+    def _listen(self) -> None:
+        def placed(obj: Object) -> None:
+            template = obj["spec"]["template"]
+            if template["kind"] == "Service" and template["apiVersion"] == "v1":
+                self._controller.queue.add(Key(template.get("namespace") or "", template["name"]))
+
+        def everything(_: Object) -> None:
+            for informer in (self._sources.services, self._sources.record_sets):
+                for obj in informer.list():
+                    self._controller.enqueue(obj)
+
+        def cluster_changed(old: Object, new: Object) -> None:
+            if _standing(old) != _standing(new):
+                everything(new)
+
+        for informer in (self._sources.services, self._sources.record_sets):
+            enqueue = self._controller.enqueue
+            informer.add_handler(enqueue, lambda _, new: self._controller.enqueue(new), enqueue)
+        self._sources.placements.add_handler(placed, lambda _, new: placed(new), placed)
+        self._sources.placements.add_index("by-service", _placed_service)
+        self._sources.clusters.add_handler(everything, cluster_changed, everything)
+        for informer in (self._sources.policies, self._sources.cluster_policies):
+            informer.add_handler(everything, lambda _, new: everything(new), everything)
+        self._members.on_change(self._controller.queue.add)
+
+    async def reconcile(self, key: Key) -> Requeue | None:
+        """Bring one Service's DNSRecordSet, and the zone elsewhere, to what they have to be."""
+        service = self._sources.services.get(key)
+        stored = self._sources.record_sets.get(key)
+        old = from_spec(stored["spec"]) if stored else ()
+        if service is None or service["metadata"].get("deletionTimestamp"):
+            self._memory.pop(key, None)
+            return await self._publish(key, old, (), stored)
+        s = self._sources
+        policy = policy_for(service, s.policies.list(key.namespace), s.cluster_policies.list())
+        memory = self._memory.get(key) or remembered(old)
+        members = [self._member(name, key) for name in self._clusters_of(key)]
+        name = FederatedService(key.namespace, key.name, self._settings.federation, self._settings.domain)
+        decided = decide(
+            name, members, policy, memory,
+            now=self._clock(), isolated=self._isolated(), default_ttl=self._settings.default_ttl,
+        )  # fmt: skip
+        self._memory[key] = decided
+        later = await self._publish(key, old, decided.records, stored)
+        return later or (Requeue(LAST_ANSWER_CHECK) if _waits(decided, policy) else None)
+
+    def _clusters_of(self, key: Key) -> list[str]:
+        found = dict[str, None]()
+        for placement in self._sources.placements.by_index("by-service", str(key)):
+            for part in ("clusters", "evicting"):
+                found.update((one["name"], None) for one in placement["spec"].get(part) or ())
+        return list(found)
+
+    def _member(self, name: str, key: Key) -> MemberFacts:
+        cluster = self._sources.clusters.get(Key("", name))
+        if cluster is None:  # it left; what it had is taken out
+            return MemberFacts(name, phase="Leaving")
+        region, zones, phase = _standing(cluster)
+        facts = self._members.facts(name, key)
+        if facts is None:
+            return MemberFacts(name, region, zones, phase)
+        return MemberFacts(name, region, zones, phase, facts.addresses, facts.hostnames, facts.ready)
+
+    async def _publish(
+        self, key: Key, old: tuple[RecordSet, ...], new: tuple[RecordSet, ...], stored: Object | None
+    ) -> Requeue | None:
+        if self._provider is None:
+            await self._store(key, new, stored)
+            return None
+        # Names that go away stay written down until the zone is without them: a crash between must not lose them.
+        names = {record.name for record in new}
+        going = tuple(record for record in old if record.name not in names)
+        await self._store(key, (*new, *going), stored)
+        if not await self._change_zone(self._provider, key, new, {record.name for record in (*old, *new)}):
+            return Requeue(RETRY_PROVIDER)
+        if going:
+            await self._store(key, new, await self._client.get(RECORD_SETS, key.name, namespace=key.namespace))
+        return None
+
+    async def _change_zone(self, provider: Provider, key: Key, new: tuple[RecordSet, ...], names: set[str]) -> bool:
+        desired = {name: Desired(group, str(key)) for name, group in by_name(new).items()}
+        try:
+            observed = await provider.observe(names)
+            plan = plan_changes(desired, observed, self._settings.uid, synced=self._sources.synced)
+            failed = await provider.apply(plan.changes)
+        except ProviderError as error:
+            log.warning("names of Service %s are not published: %s", key, error)
+            return False
+        self.refused[key] = {**plan.refused, **failed}
+        for why in self.refused[key].values():
+            log.warning("Service %s: %s", key, why)
+        if not self.refused[key]:
+            del self.refused[key]
+        return not failed and not plan.held
+
+    async def _store(self, key: Key, records: tuple[RecordSet, ...], stored: Object | None) -> None:
+        """Write the DNSRecordSet if it differs; without records there is none."""
+        if not records:
+            if stored is not None:
+                try:
+                    await self._client.delete(RECORD_SETS, key.name, namespace=key.namespace)
+                except NotFound:
+                    log.debug("the DNSRecordSet %s is gone already", key)
+            return
+        spec = to_spec(records)
+        if stored is None:
+            metadata = {"name": key.name, "namespace": key.namespace}
+            obj = {"apiVersion": RECORD_SETS.api_version, "kind": "DNSRecordSet", "metadata": metadata, "spec": spec}
+            await self._client.create(RECORD_SETS, obj)
+        elif stored["spec"] != spec:
+            await self._client.update(RECORD_SETS, {**stored, "spec": spec})
+
+
+def _placed_service(placement: Object) -> list[str]:
+    template = placement["spec"]["template"]
+    if template["kind"] != "Service" or template["apiVersion"] != "v1":
+        return []
+    return [str(Key(template.get("namespace") or "", template["name"]))]
+
+
+def _standing(cluster: Object) -> tuple[str, tuple[str, ...], str]:
+    """(region, zones, phase) as membership found them; the spec's word goes before the nodes' labels."""
+    spec, status = cluster.get("spec") or {}, cluster.get("status") or {}
+    leaving = bool(cluster["metadata"].get("deletionTimestamp"))
+    return (
+        spec.get("region") or status.get("region") or "",
+        tuple(spec.get("zones") or status.get("zones") or ()),
+        "Leaving" if leaving else status.get("phase") or "Pending",
+    )
+
+
+def _waits(decided: Memory, policy: DnsPolicy) -> bool:
+    """Whether time alone can change the decision."""
+    stale = any(record.stale for record in decided.records)
+    return stale or (bool(decided.chosen) and policy.order[:1] != (decided.chosen,) and len(decided.well_since) > 1)
