@@ -9,10 +9,11 @@ import json
 import pathlib
 import sys
 
-from tests.bench import apiserver, placement, provisioning, store
+from tests.bench import apiserver, federation_dns, placement, provisioning, store
 from tests.bench.figures import Figures
 
 SUITES = {
+    "federation-dns": federation_dns.measure,
     "store": store.measure,
     "apiserver": apiserver.measure,
     "provisioning": provisioning.measure,
