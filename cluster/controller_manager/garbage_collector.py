@@ -17,7 +17,7 @@ from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
 from cluster.client.workqueue import WorkQueue
 from cluster.controller_manager.context import Context
-from cluster.controller_manager.discovery import preferred_resources
+from cluster.client.discovery import preferred_resources
 from cluster.controller_manager.owner_graph import FOREGROUND, ORPHAN, Node, OwnerGraph, OwnerRef
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError, Conflict, NotFound

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from cluster.client.rest import ApiClient
-from cluster.controller_manager.discovery import preferred_resources
+from cluster.client.discovery import preferred_resources
 from cluster.machinery.status_errors import ServiceUnavailable
 
 

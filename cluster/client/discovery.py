@@ -1,7 +1,7 @@
 """
 Which resources the apiserver serves at the moment, custom ones included.
 
-Used by the controllers that work on everything: namespaces and garbage collection.
+Used by the controllers that work on everything: namespaces, garbage collection, the federation's.
 """
 
 import asyncio
@@ -20,13 +20,26 @@ async def preferred_resources(client: ApiClient) -> tuple[list[Resource], list[s
 
     Raises ApiError when not even the list of groups can be had.
     """
+    found: dict[tuple[str, str], Resource] = {}
+    served, missing = await served_resources(client)
+    for resource in served:
+        found.setdefault((resource.group, resource.plural), resource)
+    return list(found.values()), missing
+
+
+async def served_resources(client: ApiClient) -> tuple[list[Resource], list[str]]:
+    """
+    Each resource in all of its versions, the preferred first; and the groups that could not be asked.
+
+    Raises ApiError when not even the list of groups can be had.
+    """
     groups: Object = orjson.loads(await client.request("GET", "/apis"))
     versions = [("", "v1")]
     versions += [
         (group["name"], version["version"]) for group in groups.get("groups") or () for version in _ordered(group)
     ]
     answers = await asyncio.gather(*(_resources(client, *version) for version in versions), return_exceptions=True)
-    found: dict[tuple[str, str], Resource] = {}
+    found: list[Resource] = []
     missing = []
     for (group_name, version_name), answer in zip(versions, answers, strict=True):
         if isinstance(answer, ApiError):
@@ -34,9 +47,8 @@ async def preferred_resources(client: ApiClient) -> tuple[list[Resource], list[s
         elif isinstance(answer, BaseException):
             raise answer
         else:
-            for resource in answer:
-                found.setdefault((resource.group, resource.plural), resource)
-    return list(found.values()), missing
+            found += answer
+    return found, missing
 
 
 def _ordered(group: Object) -> list[Object]:

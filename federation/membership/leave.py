@@ -1,0 +1,121 @@
+"""
+Let a member go: its Cluster and Secret in the federation, and in the member what joining made.
+
+What runs there keeps running unless `delete_workloads` is asked for. `force` is for a member that is dead: it is given
+five seconds and then forgotten.
+"""
+
+import asyncio
+import logging
+
+from cluster.api import resources
+from cluster.api.resources import Resource
+from cluster.client.discovery import preferred_resources
+from cluster.client.rest import ApiClient
+from cluster.machinery.objects import Object
+from cluster.machinery.status_errors import ApiError, NotFound
+from federation.api.kinds import SYSTEM_NAMESPACE
+from federation.api.resources import CLUSTERS
+from federation.membership.member_clients import MemberClients, MemberFault, secret_name
+from federation.membership.tokens import ACCOUNT, ROLE, is_ours
+
+log = logging.getLogger(__name__)
+
+FORCED_SECONDS = 5.0
+MANAGED = "federation.hanse.io/managed=true"
+
+
+class LeaveError(Exception):
+    """The member is still one. The message says why and what to do."""
+
+
+async def leave(federation: ApiClient, name: str, *, force: bool = False, delete_workloads: bool = False) -> list[str]:
+    """
+    What could not be taken back in the member, in words; empty when all was. Without `force` that is an error.
+
+    Raises LeaveError; NotFound when there is no such member.
+    """
+    cluster = await federation.get(CLUSTERS, name)
+    secret = await _secret(federation, cluster)
+    left: list[str] = []
+    clients = MemberClients(user_agent="hanse-federation-leave")
+    try:
+        async with asyncio.timeout(FORCED_SECONDS if force else None):
+            member = clients.member(cluster, secret).client
+            # It stops being written to before it is emptied: the federation would put back what is taken away.
+            await federation.patch(CLUSTERS, name, {"status": {"phase": "Leaving"}}, subresource="status")
+            if delete_workloads:
+                await _delete_workloads(member)
+            left += await _remove_login(member, name)
+    except (ApiError, MemberFault, TimeoutError) as error:
+        why = str(error) or f"no answer within {FORCED_SECONDS:g} s"
+        if not force:
+            raise LeaveError(
+                f"cluster {name} did not leave: {why}. With --force it is forgotten, and what joining made stays in it."
+            ) from error
+        left.append(f"what joining made in cluster {name} is still there: {why}")
+    finally:
+        await clients.close()
+    await _forget(federation, cluster)
+    return left
+
+
+async def _remove_login(member: ApiClient, name: str) -> list[str]:
+    """The Namespace takes the rest with it; one that was there before us stays, and what we cannot reach then."""
+    try:
+        namespace = await member.get(resources.NAMESPACES, SYSTEM_NAMESPACE)
+    except NotFound:
+        return []
+    if is_ours(namespace):
+        await member.delete(resources.NAMESPACES, SYSTEM_NAMESPACE)
+        return []
+    await member.delete(resources.SERVICE_ACCOUNTS, ACCOUNT, namespace=SYSTEM_NAMESPACE)
+    return [f"ClusterRole and ClusterRoleBinding {ROLE} stay in cluster {name}: its {SYSTEM_NAMESPACE} is not ours"]
+
+
+async def _secret(federation: ApiClient, cluster: Object) -> Object | None:
+    if not secret_name(cluster):
+        return None
+    try:
+        return await federation.get(resources.SECRETS, secret_name(cluster), namespace=SYSTEM_NAMESPACE)
+    except NotFound:
+        return None
+
+
+async def _forget(federation: ApiClient, cluster: Object) -> None:
+    try:
+        await federation.delete(CLUSTERS, cluster["metadata"]["name"])
+    except NotFound:
+        log.info("cluster %s is gone already", cluster["metadata"]["name"])
+    if secret_name(cluster):
+        try:
+            await federation.delete(resources.SECRETS, secret_name(cluster), namespace=SYSTEM_NAMESPACE)
+        except NotFound:
+            log.info("Secret %s is gone already", secret_name(cluster))
+
+
+async def _delete_workloads(member: ApiClient) -> None:
+    """Everything that the federation wrote; Namespaces and definitions last, because they take others with them."""
+    found, _missing = await preferred_resources(member)
+    deletable = [one for one in found if {"list", "delete"} <= one.verbs]
+    last = [
+        one for one in deletable if one.qualified in ("namespaces", "customresourcedefinitions.apiextensions.k8s.io")
+    ]
+    await asyncio.gather(*(_delete_all(member, one) for one in deletable if one not in last))
+    for resource in last:
+        await _delete_all(member, resource)
+
+
+async def _delete_all(member: ApiClient, resource: Resource) -> None:
+    page = await member.list(resource, label_selector=MANAGED, metadata_only=True)
+    for item in page.get("items") or ():
+        metadata = item["metadata"]
+        try:
+            await member.delete(
+                resource,
+                metadata["name"],
+                namespace=metadata.get("namespace", ""),
+                options={"propagationPolicy": "Background", "preconditions": {"uid": metadata["uid"]}},
+            )
+        except NotFound:
+            continue

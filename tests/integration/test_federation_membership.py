@@ -1,0 +1,80 @@
+"""Clusters join and leave a federation over real sockets."""
+
+import base64
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.api import resources
+from cluster.client.kubeconfig import ClientConfig, load_kubeconfig, parse_kubeconfig
+from cluster.client.rest import ApiClient
+from cluster.machinery.status_errors import NotFound
+from cluster.testing import ControlPlane, control_plane
+from federation.api.resources import CLUSTERS
+from federation.membership.facts import collect
+from federation.membership.join import JoinError, join
+from federation.membership.leave import LeaveError, leave
+from federation.membership.probe import probe
+from tests.integration.federation_processes import Endpoint, federation_apiserver
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    with federation_apiserver(tmp_path_factory.mktemp("federation")) as running:
+        yield running
+
+
+@pytest.fixture
+async def federation(endpoint: Endpoint) -> AsyncIterator[ApiClient]:
+    async with ApiClient.from_kubeconfig(endpoint.kubeconfig) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def member() -> Iterator[ControlPlane]:
+    with control_plane(hollow_nodes=2) as plane:
+        yield plane
+
+
+async def test_a_cluster_joins_twice_under_one_name_never_under_two_and_leaves(
+    federation: ApiClient, member: ControlPlane
+) -> None:
+    config = load_kubeconfig(member.kubeconfig)
+    for _ in range(2):
+        cluster = await join(federation, "one", config, labels={"tier": "gold"})
+    assert cluster["metadata"]["labels"] == {"tier": "gold"}
+    secret = await federation.get(resources.SECRETS, "cluster-one", namespace="federation-system")
+    text = base64.b64decode(secret["data"]["kubeconfig"])
+    login = parse_kubeconfig(text, source="secret", base=Path("/nonexistent"))
+    async with ApiClient(login) as ours:
+        assert await probe(ours) == ""
+        facts = await collect(ours)
+    assert facts["nodes"] == {"total": 2, "ready": 2}
+    assert "Deployment" in next(api["kinds"] for api in facts["apis"] if api["groupVersion"] == "apps/v1")
+    with pytest.raises(JoinError, match="is a member already, as one"):
+        await join(federation, "two", config)
+    assert await leave(federation, "one") == []
+    with pytest.raises(NotFound):
+        await federation.get(CLUSTERS, "one")
+    with pytest.raises(NotFound):
+        await federation.get(resources.SECRETS, "cluster-one", namespace="federation-system")
+
+
+async def test_a_login_that_may_not_join_leaves_nothing_behind(federation: ApiClient, member: ControlPlane) -> None:
+    config = load_kubeconfig(member.kubeconfig)
+    nobody = ClientConfig(servers=config.servers, ca_data=config.ca_data, token="wrong")
+    with pytest.raises(JoinError, match="cluster three does not answer"):
+        await join(federation, "three", nobody)
+    with pytest.raises(NotFound):
+        await federation.get(CLUSTERS, "three")
+
+
+async def test_a_dead_member_leaves_by_force_alone(federation: ApiClient) -> None:
+    with control_plane() as plane:
+        await join(federation, "dead", load_kubeconfig(plane.kubeconfig))
+    with pytest.raises(LeaveError, match="With --force it is forgotten"):
+        await leave(federation, "dead")
+    assert "is still there" in (await leave(federation, "dead", force=True))[0]
+    with pytest.raises(NotFound):
+        await federation.get(CLUSTERS, "dead")
