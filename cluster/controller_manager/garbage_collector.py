@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from cluster.api.resources import Resource
 from cluster.client.controller import Requeue
+from cluster.client.discovery import preferred_resources
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
 from cluster.client.workqueue import WorkQueue
 from cluster.controller_manager.context import Context
-from cluster.client.discovery import preferred_resources
 from cluster.controller_manager.owner_graph import FOREGROUND, ORPHAN, Node, OwnerGraph, OwnerRef
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError, Conflict, NotFound

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from cluster.api import resources
 from cluster.api.resources import Resource
 from cluster.client.controller import Controller, Requeue
-from cluster.controller_manager.context import Context, enqueue_all
 from cluster.client.discovery import preferred_resources
+from cluster.controller_manager.context import Context, enqueue_all
 from cluster.machinery.objects import Key, Object, copy_object
 from cluster.machinery.status_errors import ApiError, MethodNotAllowed, NotFound
 from cluster.machinery.timestamps import format_time

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from cluster.client.rest import ApiClient
 from cluster.client.discovery import preferred_resources
+from cluster.client.rest import ApiClient
 from cluster.machinery.status_errors import ServiceUnavailable
 
 
