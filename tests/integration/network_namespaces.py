@@ -244,6 +244,8 @@ class Relay(Threaded):
         self._target = target
         self._partner: dict[socket.socket, socket.socket] = {}
         self._listener = where.socket()
+        # Connections of the relay before this one may still linger in TIME_WAIT.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind(address)
         self._listener.listen(64)
         super().__init__(self._listener)

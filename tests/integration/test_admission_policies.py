@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,7 +67,7 @@ def config_map(name: str, **data: str) -> dict[str, Any]:
 @pytest.fixture
 async def world(api: "Api", request: pytest.FixtureRequest) -> Any:
     """A namespace of the test's own; all policies go with it."""
-    name = "p-" + str(abs(hash(request.node.name)) % 10**8)
+    name = f"p-{uuid.uuid4().hex[:8]}"
     path = await api.namespace(name)
     yield name, path
     for kind in ("validatingadmissionpolicies", "validatingadmissionpolicybindings", "mutatingadmissionpolicies",

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def host() -> Iterator[ContainerdHost]:
 
 @pytest.fixture
 async def node(api: "Api", host: ContainerdHost, request: pytest.FixtureRequest) -> AsyncIterator[NodeUnderTest]:
-    name = f"env-{abs(hash(request.node.name)) % 10**8}"
+    name = f"env-{uuid.uuid4().hex[:8]}"
     await api.namespace(name)
     async with running_node(api, host, name) as running:
         yield running

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ def host() -> Iterator[ContainerdHost]:
 
 @pytest.fixture
 async def node(api: "Api", host: ContainerdHost, request: pytest.FixtureRequest) -> AsyncIterator[NodeUnderTest]:
-    name = f"hooks-{abs(hash(request.node.name)) % 10**8}"
+    name = f"hooks-{uuid.uuid4().hex[:8]}"
     await api.namespace(name)
     async with running_node(api, host, name) as running:
         yield running

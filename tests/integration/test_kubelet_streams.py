@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ def host() -> Iterator[ContainerdHost]:
 
 @pytest.fixture
 async def node(api: "Api", host: ContainerdHost, request: pytest.FixtureRequest) -> AsyncIterator[NodeUnderTest]:
-    name = f"io-{abs(hash(request.node.name)) % 10**8}"
+    name = f"io-{uuid.uuid4().hex[:8]}"
     await api.namespace(name)
     async with running_node(api, host, name) as running:
         yield running

@@ -1,6 +1,7 @@
 """subPath mounts on a real containerd: files, directories, expressions, and the ways out that must be shut."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ def host() -> Iterator[ContainerdHost]:
 
 @pytest.fixture
 async def node(api: "Api", host: ContainerdHost, request: pytest.FixtureRequest) -> AsyncIterator[NodeUnderTest]:
-    name = f"sub-{abs(hash(request.node.name)) % 10**8}"
+    name = f"sub-{uuid.uuid4().hex[:8]}"
     await api.namespace(name)
     async with running_node(api, host, name) as running:
         yield running
