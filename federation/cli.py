@@ -165,6 +165,50 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     )
 
 
+@federate.command()
+@click.argument("cluster")
+@click.option(
+    "--kubeconfig",
+    "config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="A login at the cluster that may make ServiceAccounts and ClusterRoles.",
+)
+@click.option("--context", default=None, help="Context of that kubeconfig (default its current one).")
+@FEDERATION
+@JSON
+def join(cluster: str, config: Path, context: str | None, federation: str | None, as_json: bool) -> None:
+    """Make a cluster a member. Safe to repeat, which also renews the federation's login in it."""
+    from federation.host import members
+
+    with _reported(as_json):
+        joined = asyncio.run(members.join(homes.chosen(federation), cluster, config, context))
+        server = joined["spec"]["serverAddressByClientCIDRs"][0]["serverAddress"]
+        if as_json:
+            _print_json({"cluster": cluster, "server": server, "uid": joined["spec"]["uid"]})
+        else:
+            click.echo(f"Cluster {cluster} at {server} is a member.")
+
+
+@federate.command()
+@click.argument("cluster")
+@click.option("--force", is_flag=True, help="Forget a cluster that does not answer.")
+@FEDERATION
+@JSON
+def leave(cluster: str, force: bool, federation: str | None, as_json: bool) -> None:
+    """Let a cluster go. It keeps its workloads; the federation's login in it is removed."""
+    from federation.host import members
+
+    with _reported(as_json):
+        left = asyncio.run(members.leave(homes.chosen(federation), cluster, force=force))
+        if as_json:
+            _print_json({"cluster": cluster, "left": True, "remains": left})
+            return
+        click.echo(f"Cluster {cluster} has left.")
+        for line in left:
+            click.echo(f"  {line}")
+
+
 @federate.group()
 def dns() -> None:
     """What the federation's names answer."""

@@ -72,8 +72,7 @@ def services(home: Home, description: Description, identity: Identity) -> list[S
         )),
         Service("controller-manager", (
             *python, "federation.controller_manager", f"--kubeconfig={files[CONTROLLER_MANAGER]}",
-            "--leader-elect=false", f"--federation={description.name}", f"--dns-zone={description.dns_zone}",
-            f"--dns-provider={description.dns_provider}",
+            "--leader-elect=false",
         )),
         Service("dns-server", (
             *python, "federation.dns_server", f"--kubeconfig={files[DNS_SERVER]}", f"--zone={description.dns_zone}",

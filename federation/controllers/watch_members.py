@@ -1,0 +1,154 @@
+"""
+Keeps every member's health and facts in its Cluster's status, and the federation's login in it alive.
+
+Members are asked side by side, so that one which hangs delays nobody. The status is written when it changes and at no
+other time. Not here    what the answers mean (federation.membership.health).
+"""
+
+import asyncio
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable
+
+from cluster.api import resources
+from cluster.client.informer import Informer
+from cluster.client.rest import ApiClient
+from cluster.machinery.objects import Key, Object
+from cluster.machinery.status_errors import ApiError, NotFound
+from cluster.machinery.timestamps import format_time
+from federation.api.kinds import SYSTEM_NAMESPACE
+from federation.api.resources import CLUSTERS
+from federation.membership import facts, health
+from federation.membership.health import PROBE_INTERVAL, Health, Isolation, isolation_of
+from federation.membership.join import renew
+from federation.membership.member_clients import Member, MemberClients, MemberFault, secret_name
+from federation.membership.probe import probe
+from federation.membership.standing import status_of
+from federation.membership.tokens import renewal_time
+
+log = logging.getLogger(__name__)
+
+USER_AGENT = "hanse-federation-controller-manager"
+FACTS_INTERVAL, FACTS_SECONDS = 30.0, 15.0
+"""Seconds between looks at what a member has, and how long one may take."""
+LEAVING = "Leaving"
+"""The phase of a member that is being let go; whoever lets it go says so, and nobody else speaks then."""
+RENEW_INTERVAL = 60.0
+"""Seconds between tries to renew a token that is due."""
+
+
+class WatchMembers:
+    """`run` in a task. `isolated` tells whether the federation takes itself to be cut off."""
+
+    def __init__(self, client: ApiClient, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self.clusters = Informer(client, CLUSTERS)
+        self.secrets = Informer(client, resources.SECRETS, namespace=SYSTEM_NAMESPACE)
+        self._clients = MemberClients(USER_AGENT)
+        self._health: dict[str, Health] = {}
+        self._facts: dict[str, Object] = {}
+        self._due: dict[str, float] = {}
+        """When a member's facts are looked at next."""
+        self._renewed: dict[str, float] = {}
+        self._isolation = Isolation()
+        self._looking: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def isolated(self) -> bool:
+        return self._isolation.isolated
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.clusters.run(), name="clusters")
+                tasks.create_task(self.secrets.run(), name="members' credentials")
+                await self.clusters.wait_synced()
+                await self.secrets.wait_synced()
+                while True:
+                    began = self._clock()
+                    await self._round(tasks)
+                    await asyncio.sleep(max(0.0, PROBE_INTERVAL - (self._clock() - began)))
+        finally:
+            await self._clients.close()
+
+    async def _round(self, tasks: asyncio.TaskGroup) -> None:
+        present = {cluster["metadata"]["name"]: cluster for cluster in self.clusters.list() if _is_push(cluster)}
+        for known in (self._health, self._facts, self._due, self._renewed):
+            for name in [name for name in known if name not in present]:
+                del known[name]
+        await asyncio.gather(*(self._probe(name, cluster) for name, cluster in present.items()))
+        self._isolation = isolation_of(self._isolation, self._health, self._clock())
+        for name, cluster in present.items():
+            await self._tell(name, cluster)
+            if self._health[name].phase == health.READY and self._clock() >= self._due.get(name, 0.0):
+                self._due[name] = self._clock() + FACTS_INTERVAL
+                task = self._looking.get(name)
+                if task is None or task.done():
+                    self._looking[name] = tasks.create_task(self._look(name, cluster), name=f"facts of {name}")
+        await self._clients.tidy(present)
+
+    def _member(self, cluster: Object) -> Member:
+        """Raises MemberFault."""
+        return self._clients.member(cluster, self._secret(cluster))
+
+    def _secret(self, cluster: Object) -> Object | None:
+        return self.secrets.get(Key(SYSTEM_NAMESPACE, secret_name(cluster)))
+
+    async def _probe(self, name: str, cluster: Object) -> None:
+        try:
+            why = await probe(self._member(cluster).client)
+        except MemberFault as fault:
+            why = str(fault)
+        before, now = self._health.get(name, Health()), self._clock()
+        after = health.after_answer(before, now) if not why else health.after_miss(before, now, why)
+        if after.phase != before.phase:
+            log.info("cluster %s is %s%s", name, after.phase, f": {why}" if why else "")
+        self._health[name] = after
+
+    async def _look(self, name: str, cluster: Object) -> None:
+        """Facts, and a new token when it is time for one."""
+        try:
+            member = self._member(cluster).client
+            async with asyncio.timeout(FACTS_SECONDS):
+                await self._keep_login(name, cluster, member)
+                self._facts[name] = await facts.collect(member)
+        except TimeoutError:
+            log.warning("cluster %s does not say what it has: no answer within %g s", name, FACTS_SECONDS)
+        except (ApiError, MemberFault) as fault:
+            log.warning("cluster %s does not say what it has: %s", name, fault)
+
+    async def _keep_login(self, name: str, cluster: Object, member: ApiClient) -> None:
+        secret = self._secret(cluster)
+        due = renewal_time(secret) if secret is not None else None
+        tried = self._clock() - self._renewed.get(name, float("-inf")) < RENEW_INTERVAL
+        if secret is None or due is None or tried or due > dt.datetime.now(dt.UTC):
+            return
+        self._renewed[name] = self._clock()
+        try:
+            await renew(self._client, member, secret)
+            log.info("the token for cluster %s is renewed", name)
+        except NotFound:
+            log.info("cluster %s left while its token was renewed", name)
+
+    async def _tell(self, name: str, cluster: Object) -> None:
+        before = cluster.get("status") or {}
+        if before.get("phase") == LEAVING:
+            return
+        now = format_time(dt.datetime.now(dt.UTC))
+        wanted = status_of(before, self._health[name], self._facts.get(name), now, isolated=self.isolated)
+        if wanted == before or {**before, "lastProbeTime": None} == {**wanted, "lastProbeTime": None}:
+            return
+        try:
+            status = {"status": {**wanted, "lastProbeTime": now}}
+            await self._client.patch(CLUSTERS, name, status, subresource="status", patch_type="merge")
+        except NotFound:
+            pass  # it left just now
+        except ApiError as fault:
+            log.warning("the status of cluster %s is not up to date: %s", name, fault)
+
+
+def _is_push(cluster: Object) -> bool:
+    return (cluster["spec"].get("syncMode") or "Push") == "Push"
