@@ -30,6 +30,7 @@ PROPAGATION_POLICIES = _named("propagationpolicies")
 CLUSTER_PROPAGATION_POLICIES = _named("clusterpropagationpolicies")
 OVERRIDE_POLICIES = _named("overridepolicies")
 CLUSTER_OVERRIDE_POLICIES = _named("clusteroverridepolicies")
+DNS_RECORD_SETS = _named("dnsrecordsets")
 
 
 def placement_name(group: str, kind: str, name: str) -> str:

@@ -13,13 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from cluster.api.resources import Resource
 from cluster.client.controller import Controller, Requeue
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Key, Object
 from cluster.machinery.status_errors import NotFound
-from federation.api.kinds import GROUP
+from federation.api.resources import DNS_RECORD_SETS
 from federation.dns.endpoints import FederatedService, MemberFacts, Memory, decide, remembered
 from federation.dns.plan import Desired, plan_changes
 from federation.dns.policies import DnsPolicy, policy_for
@@ -28,10 +27,6 @@ from federation.dns.recordsets import RecordSet, by_name, from_spec, to_spec
 
 log = logging.getLogger(__name__)
 
-RECORD_SETS = Resource(
-    group=GROUP, version="v1beta1", plural="dnsrecordsets", kind="DNSRecordSet", namespaced=True,
-    verbs=frozenset(["create", "delete", "get", "list", "patch", "update", "watch"]),
-)  # fmt: skip
 RETRY_PROVIDER = 5.0  # seconds
 LAST_ANSWER_CHECK = 15.0  # seconds between looks at an answer that ages, or at a failback that waits
 
@@ -198,7 +193,7 @@ class PublishDns:
         if not await self._change_zone(self._provider, key, new, {record.name for record in (*old, *new)}):
             return Requeue(RETRY_PROVIDER)
         if going:
-            await self._store(key, new, await self._client.get(RECORD_SETS, key.name, namespace=key.namespace))
+            await self._store(key, new, await self._client.get(DNS_RECORD_SETS, key.name, namespace=key.namespace))
         return None
 
     async def _change_zone(self, provider: Provider, key: Key, new: tuple[RecordSet, ...], names: set[str]) -> bool:
@@ -222,17 +217,22 @@ class PublishDns:
         if not records:
             if stored is not None:
                 try:
-                    await self._client.delete(RECORD_SETS, key.name, namespace=key.namespace)
+                    await self._client.delete(DNS_RECORD_SETS, key.name, namespace=key.namespace)
                 except NotFound:
                     log.debug("the DNSRecordSet %s is gone already", key)
             return
         spec = to_spec(records)
         if stored is None:
             metadata = {"name": key.name, "namespace": key.namespace}
-            obj = {"apiVersion": RECORD_SETS.api_version, "kind": "DNSRecordSet", "metadata": metadata, "spec": spec}
-            await self._client.create(RECORD_SETS, obj)
+            obj = {
+                "apiVersion": DNS_RECORD_SETS.api_version,
+                "kind": "DNSRecordSet",
+                "metadata": metadata,
+                "spec": spec,
+            }
+            await self._client.create(DNS_RECORD_SETS, obj)
         elif stored["spec"] != spec:
-            await self._client.update(RECORD_SETS, {**stored, "spec": spec})
+            await self._client.update(DNS_RECORD_SETS, {**stored, "spec": spec})
 
 
 def _placed_service(placement: Object) -> list[str]:

@@ -4,23 +4,18 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from cluster.api.resources import Resource
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
 from cluster.dns.server import DnsServer
 from cluster.machinery.objects import Object, key_of
 from cluster.machinery.systemd import notify_ready
-from federation.api.kinds import GROUP
+from federation.api.resources import DNS_RECORD_SETS
 from federation.dns.recordsets import from_spec
 from federation.dns_server.responder import FederationResponder, RateLimit
 from federation.dns_server.zone import FederationZone
 
 log = logging.getLogger(__name__)
 
-RECORD_SETS = Resource(
-    group=GROUP, version="v1beta1", plural="dnsrecordsets", kind="DNSRecordSet", namespaced=True,
-    verbs=frozenset(["create", "delete", "get", "list", "patch", "update", "watch"]),
-)  # fmt: skip
 READY_AT_LAST = 30.0  # seconds; then systemd hears that we run, though every answer is SERVFAIL
 
 
@@ -51,7 +46,7 @@ async def serve(settings: DnsServerSettings, client: ApiClient) -> None:
     """Run until cancelled. Raises OSError when it cannot listen."""
     zone = FederationZone(settings.zone, settings.servers)
     responder = FederationResponder(zone, RateLimit(settings.rate_limit))
-    record_sets = Informer(client, RECORD_SETS)
+    record_sets = Informer(client, DNS_RECORD_SETS)
     feed(zone, record_sets)
     async with DnsServer(responder, settings.bind_address, settings.port) as server, asyncio.TaskGroup() as tasks:
         log.info("answering on %s:%s for %s", settings.bind_address, server.port, settings.zone)

@@ -1,6 +1,4 @@
-"""When the federation stops itself: too many deletions at once, or too many members lost at once. Pure."""
-
-from collections.abc import Collection
+"""When the federation stops itself: too many deletions at once. Pure."""
 
 DELETIONS_ALWAYS_ALLOWED = 20
 DELETED_SHARE = 0.1
@@ -21,14 +19,3 @@ def why_deletions_wait(cluster: str, deletions: int, held: int) -> str:
         f"{deletions} of the {held} objects in cluster {cluster} would be deleted, more than a tenth; "
         "annotate the Cluster with federation.hanse.io/confirm-deletions to go on"
     )
-
-
-def isolated(doubtful: Collection[str], members: Collection[str]) -> bool:
-    """
-    Whether so many members turned doubtful at once that the federation itself must be cut off.
-
-    `doubtful` are those that became Suspect or Unreachable within the window that the health model counts; `members`
-    are all that were reachable before it. At least half, and more than one.
-    """
-    lost = len(set(doubtful) & set(members))
-    return lost > 1 and 2 * lost >= len(set(members))

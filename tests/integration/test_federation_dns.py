@@ -21,8 +21,8 @@ from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Key
 from federation.api.kinds import GROUP
+from federation.api.resources import DNS_RECORD_SETS
 from federation.controllers.publish_dns import (
-    RECORD_SETS,
     PublishDns,
     PublishSettings,
     ServiceFacts,
@@ -37,7 +37,7 @@ KEY = Key("shop", "web")
 
 
 def kind(plural: str, name: str, *, group: str = GROUP, namespaced: bool = True) -> Resource:
-    return dataclasses.replace(RECORD_SETS, group=group, plural=plural, kind=name, namespaced=namespaced)
+    return dataclasses.replace(DNS_RECORD_SETS, group=group, plural=plural, kind=name, namespaced=namespaced)
 
 
 PLACEMENTS = kind("placements", "Placement")
@@ -82,7 +82,7 @@ async def until(port: int, name: str, wanted: list[str], rcode: int = dns.rcode.
 
 @contextlib.asynccontextmanager
 async def publishing(client: ApiClient, members: Members) -> AsyncIterator[None]:
-    kinds = (resources.SERVICES, PLACEMENTS, CLUSTERS, POLICIES, CLUSTER_POLICIES, RECORD_SETS)
+    kinds = (resources.SERVICES, PLACEMENTS, CLUSTERS, POLICIES, CLUSTER_POLICIES, DNS_RECORD_SETS)
     sources = Sources(*(Informer(client, one) for one in kinds))
     publish = PublishDns(PublishSettings("fed", "uid-1", "example.com"), client, sources, members)
     informers = (sources.services, sources.placements, sources.clusters, sources.policies,
@@ -144,4 +144,4 @@ async def test_a_service_is_answered_where_it_serves_until_it_is_deleted(tmp_pat
             await until(port, WEB, ["192.0.2.1"])
             await client.delete(resources.SERVICES, "web", namespace="shop")
             await until(port, WEB, [], dns.rcode.NXDOMAIN)
-            assert not (await client.list(RECORD_SETS))["items"]
+            assert not (await client.list(DNS_RECORD_SETS))["items"]

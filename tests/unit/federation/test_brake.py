@@ -2,7 +2,7 @@
 
 import pytest
 
-from federation.placement.brake import deletions_need_confirmation, isolated, why_deletions_wait
+from federation.placement.brake import deletions_need_confirmation, why_deletions_wait
 
 
 @pytest.mark.parametrize(
@@ -16,18 +16,3 @@ def test_more_than_a_tenth_and_more_than_twenty_wait(deletions: int, held: int, 
 def test_the_message_says_how_many_and_what_to_do() -> None:
     assert "30 of the 100 objects in cluster eu" in why_deletions_wait("eu", 30, 100)
     assert "federation.hanse.io/confirm-deletions" in why_deletions_wait("eu", 30, 100)
-
-
-@pytest.mark.parametrize(
-    ("doubtful", "members", "cut_off"),
-    [
-        ("a", "a", False),
-        ("a", "ab", False),
-        ("ab", "abcd", True),
-        ("ab", "abcde", False),
-        ("abc", "abcde", True),
-        ("xy", "ab", False),
-    ],
-)
-def test_half_of_the_members_and_more_than_one_at_once_is_isolation(doubtful: str, members: str, cut_off: bool) -> None:
-    assert isolated(doubtful, members) is cut_off
