@@ -8,12 +8,11 @@ import signal
 
 from tests.histories.servers import Server, Servers
 
-INTERVAL = 3.0
-"""Seconds between two troubles."""
-
 
 class Nemesis:
-    def __init__(self, servers: Servers, seed: int, told: list[str]) -> None:
+    def __init__(self, servers: Servers, seed: int, told: list[str], interval: float) -> None:
+        """`interval`: seconds between two troubles, on average."""
+        self._interval = interval
         self._servers = servers
         self._random = random.Random(f"nemesis {seed}")
         self._told = told
@@ -21,7 +20,7 @@ class Nemesis:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await asyncio.sleep(self._random.uniform(0.5, 1.5) * INTERVAL)
+            await asyncio.sleep(self._random.uniform(0.5, 1.5) * self._interval)
             victim = self._random.choice([*self._servers.apiservers, *self._servers.apiservers, self._servers.etcd])
             if self._random.random() < 0.5:
                 await self._kill(victim)

@@ -33,6 +33,8 @@ class Settings:
     keys: int = 24
     seed: int = 1
     trouble: bool = True
+    interval: float = 3.0
+    """Seconds between two troubles."""
     contests: int = 3
     """Rounds in which many bind the same Pods, and many create against one quota."""
     bug: str = ""
@@ -80,7 +82,7 @@ async def _work(servers: Servers, settings: Settings, history: History) -> None:
 
 @contextlib.asynccontextmanager
 async def _trouble(servers: Servers, settings: Settings, history: History) -> AsyncIterator[None]:
-    nemesis = Nemesis(servers, settings.seed, history.trouble)
+    nemesis = Nemesis(servers, settings.seed, history.trouble, settings.interval)
     task = asyncio.create_task(nemesis.run()) if settings.trouble else None
     try:
         yield
