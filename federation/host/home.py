@@ -19,7 +19,7 @@ from cluster.single_process.identity import write_private
 from federation.errors import FederateError, WrongInputError
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-PROVIDERS = ("embedded", "rfc2136", "route53")
+PROVIDERS = ("embedded",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,8 +79,6 @@ def services(home: Home, description: Description, identity: Identity) -> list[S
             f"--bind-address={description.bind_address}", f"--port={description.dns_port}",
         )),
     ]  # fmt: skip
-    if description.dns_provider != "embedded":
-        found.pop()
     return [service for service in found if _is_there(service.argv[3])]
 
 

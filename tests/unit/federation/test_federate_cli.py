@@ -32,7 +32,7 @@ def hanse_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("init", "prod", "--dns-zone=a..b"), "is no DNS zone"),
         (("init", "prod", "--dns-zone=a.b", "--bind-address=here"), "is no address"),
         (("init", "prod", "--dns-zone=a.b", "--secure-port=0"), "0 is not in the range"),
-        (("init", "prod", "--dns-zone=a.b", "--dns-provider=post"), "'post' is not one of"),
+        (("init", "prod", "--dns-zone=a.b", "--dns-provider=post"), "'post' is not 'embedded'"),
         (("status",), "there is no federation"),
         (("stop", "prod"), "there is no federation prod"),
         (("destroy", "prod"), "there is no federation prod"),
