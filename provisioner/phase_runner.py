@@ -10,6 +10,7 @@ from typing import NoReturn, TypeVar
 
 from inventory.model import HostSpec
 from provisioner.errors import ProvisionError
+from provisioner.execution.failpoints import reach
 
 HOSTS_AT_ONCE = 50
 """More at once only queue for this machine's cores and the network."""
@@ -46,7 +47,10 @@ async def for_each(
 
     async def one(host: HostSpec) -> ResultT:
         async with slots:
-            return await do(host)
+            reach(f"before {host.name}")
+            result = await do(host)
+            reach(f"after {host.name}")
+            return result
 
     results = await asyncio.gather(*(one(host) for host in hosts), return_exceptions=True)
     failures: list[ProvisionError] = []
