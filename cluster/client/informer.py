@@ -2,8 +2,9 @@
 A local copy of a resource, kept current: list, watch, resume, list again when the server forgot.
 
 Every controller and every node service reads from informers. Objects in the cache are shared: copy before
-changing. They come without managedFields, half of their memory that nobody reads; an update without them leaves
-them as they are. Handlers are plain functions that mostly put a key into a queue; they must not block.
+changing. They come without managedFields, half of their memory that nobody reads, unless asked for with
+`managed_fields`; an update without them leaves them as they are. Handlers are plain functions that mostly put a key
+into a queue; they must not block.
 Source of the protocol: client-go, tools/cache/reflector.go.
 """
 
@@ -80,6 +81,7 @@ class Informer:
         field_selector: str = "",
         label_selector: str = "",
         metadata_only: bool = False,
+        managed_fields: bool = False,
     ) -> None:
         self.resource = resource
         self._client = client
@@ -87,6 +89,7 @@ class Informer:
         self._field_selector = field_selector
         self._label_selector = label_selector
         self._metadata_only = metadata_only
+        self._managed_fields = managed_fields
         self._objects: dict[Key, Object] = {}
         self._by_namespace = Index(lambda obj: (key_of(obj).namespace,))
         self._indexes: dict[str, Index] = {}
@@ -94,6 +97,8 @@ class Informer:
         self._synced = asyncio.Event()
         self.last_version = ""
         """resourceVersion up to which the cache is current."""
+        self.catching_up = False
+        """While handlers hear what a list found, and not what was watched as it happened."""
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -184,7 +189,7 @@ class Informer:
             kind, api_version = self.resource.kind, self.resource.api_version
             for item in page.get("items") or ():
                 item["kind"], item["apiVersion"] = kind, api_version
-                item["metadata"].pop("managedFields", None)
+                self._trim(item)
                 found[key_of(item)] = item
             metadata = page.get("metadata") or {}
             continue_ = metadata.get("continue") or ""
@@ -213,7 +218,7 @@ class Informer:
                 # A store restored from a snapshot, or a server behind another: what we know is not its past.
                 raise Gone(f"{self.resource.qualified}: the watch went back from {self.last_version} to {version}")
             if event.type in ("ADDED", "MODIFIED"):
-                event.object["metadata"].pop("managedFields", None)
+                self._trim(event.object)
                 if self._metadata_only:
                     event.object["kind"], event.object["apiVersion"] = self.resource.kind, self.resource.api_version
                 self._put(key_of(event.object), event.object)
@@ -222,7 +227,18 @@ class Informer:
             self.last_version = version or self.last_version
         return brought
 
+    def _trim(self, obj: Object) -> None:
+        if not self._managed_fields:
+            obj["metadata"].pop("managedFields", None)
+
     def _replace_all(self, found: Mapping[Key, Object]) -> None:
+        self.catching_up = True
+        try:
+            self._take(found)
+        finally:
+            self.catching_up = False
+
+    def _take(self, found: Mapping[Key, Object]) -> None:
         for key in [key for key in self._objects if key not in found]:
             self._remove(key, None)
         for key, obj in found.items():

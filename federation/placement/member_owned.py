@@ -85,6 +85,11 @@ KINDS: Mapping[tuple[str, str], tuple[Line, ...]] = {
 }
 
 
+def needs_managed_fields(group: str, kind: str) -> bool:
+    """Whether `strip` has to know who set what in objects of this kind."""
+    return any(line.unless_set for line in KINDS.get((group, kind), ()))
+
+
 def strip(obj: Object) -> None:
     """Take out of the object, in place, what its members decide. Needs its managedFields, and takes them out too."""
     group, kind = (obj.get("apiVersion") or "").rpartition("/")[0], obj.get("kind") or ""
