@@ -19,10 +19,6 @@ _CLUSTER_ROLE_BINDINGS = resources.named("clusterrolebindings.rbac.authorization
 def addons(spec: ClusterSpec) -> list[tuple[Resource, Mapping[str, Any]]]:
     """Desired objects. Pure."""
     read = ["get", "list", "watch"]
-    dns_rules = [
-        {"apiGroups": [""], "resources": ["services", "pods", "namespaces", "nodes"], "verbs": read},
-        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
-    ]
     # kube-proxy is the pod network's agent and the holder of the API's virtual address too.
     proxy_rules = [
         {"apiGroups": [""], "resources": ["nodes", "services", "pods"], "verbs": read},
@@ -37,7 +33,6 @@ def addons(spec: ClusterSpec) -> list[tuple[Resource, Mapping[str, Any]]]:
     ]
     return [
         (resources.SERVICES, _dns_service(spec)),
-        *_granted("hanse:cluster-dns", "system:cluster-dns", dns_rules),
         *_granted("hanse:pod-network", "system:kube-proxy", proxy_rules),
     ]
 

@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from cluster.apiserver.audit.policy import LEVEL_TEXTS, Decided, Level, Stage
-from cluster.apiserver.requests import Attributes, Decision, UserInfo
+from cluster.apiserver.requests import Attributes, Decision, UserInfo, user_info
 from cluster.machinery import decode
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError
@@ -53,7 +53,7 @@ class Trail:
         self._head: Object = {
             "requestURI": request.rel_url.raw_path_qs,
             "verb": attributes.verb,
-            "user": _user(attributes.user) if known else {},
+            "user": user_info(attributes.user) if known else {},
         }
         self._origin: Object = {
             "sourceIPs": source_addresses(request),
@@ -134,7 +134,7 @@ class Trail:
             **self._head,
         }
         if self._impersonated is not None:
-            event["impersonatedUser"] = _user(self._impersonated)
+            event["impersonatedUser"] = user_info(self._impersonated)
         event.update(self._origin)
         if not event["userAgent"]:
             del event["userAgent"]
@@ -179,22 +179,11 @@ def source_addresses(request: web.BaseRequest) -> list[str]:
 
 
 def _address(text: str) -> list[str]:
-    """None for what is no address: an identifier that means something to the proxy alone."""
+    """Empty for what is no address: an identifier that means something to the proxy alone."""
     try:
         return [str(ipaddress.ip_address(text.strip()))]
     except ValueError:
         return []
-
-
-def _user(user: UserInfo) -> Object:
-    shown: Object = {"username": user.name}
-    if user.uid:
-        shown["uid"] = user.uid
-    if user.groups:
-        shown["groups"] = list(user.groups)
-    if user.extra:
-        shown["extra"] = {key: list(values) for key, values in user.extra.items()}
-    return shown
 
 
 def _decoded(data: bytes, content_type: str) -> Any:
