@@ -30,6 +30,8 @@ PROPAGATION_POLICIES = _named("propagationpolicies")
 CLUSTER_PROPAGATION_POLICIES = _named("clusterpropagationpolicies")
 OVERRIDE_POLICIES = _named("overridepolicies")
 CLUSTER_OVERRIDE_POLICIES = _named("clusteroverridepolicies")
+DNS_POLICIES = _named("dnspolicies")
+CLUSTER_DNS_POLICIES = _named("clusterdnspolicies")
 DNS_RECORD_SETS = _named("dnsrecordsets")
 
 

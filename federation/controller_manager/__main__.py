@@ -1,10 +1,12 @@
 """
 The federation's controller manager: `python -m federation.controller_manager --kubeconfig=F [--leader-elect=false]`.
 
-Knows its members: health, facts, and the login in each. Names of Services and propagation are not its work yet.
+Knows its members: health, facts, and the login in each. Keeps the names of federated Services (--dns-zone).
+Propagation is not its work yet.
 """
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +19,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         prog="federation-controller-manager", description="Looks after the members of a federation.", allow_abbrev=False
     )
     add_component_flags(parser, lease="federation-controller-manager", port=0)
+    parser.add_argument("--federation-name", default="federation", help="part of every name of a Service")
+    parser.add_argument("--dns-zone", default="", help="zone of the federation's names; empty: there are none")
     parser.set_defaults(leader_elect_resource_namespace="federation-system")
     return parse_flags(parser, argv)
 
@@ -25,9 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if argv is None else argv)
 
     async def lead(client: ApiClient) -> None:
-        from federation.controllers.watch_members import WatchMembers  # only a leader needs it
+        # only a leader needs them
+        from federation.controllers.federated_names import DnsOptions, keep_names
+        from federation.controllers.watch_members import WatchMembers
 
-        await WatchMembers(client).run()
+        members = WatchMembers(client)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(members.run(), name="members")
+            if options.dns_zone:
+                dns = DnsOptions(options.federation_name, options.dns_zone)
+                tasks.create_task(keep_names(client, members, dns), name="names")
 
     return run_component(options, "federation-controller-manager", lead)
 

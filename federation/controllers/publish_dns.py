@@ -19,7 +19,8 @@ from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Key, Object
 from cluster.machinery.status_errors import NotFound
 from federation.api.resources import DNS_RECORD_SETS
-from federation.dns.endpoints import FederatedService, MemberFacts, Memory, decide, remembered
+from federation.dns.addresses import ServiceFacts
+from federation.dns.endpoints import READY, SUSPECT, FederatedService, MemberFacts, Memory, decide, remembered
 from federation.dns.plan import Desired, plan_changes
 from federation.dns.policies import DnsPolicy, policy_for
 from federation.dns.providers.provider import Provider, ProviderError
@@ -28,25 +29,18 @@ from federation.dns.recordsets import RecordSet, by_name, from_spec, to_spec
 log = logging.getLogger(__name__)
 
 RETRY_PROVIDER = 5.0  # seconds
-LAST_ANSWER_CHECK = 15.0  # seconds between looks at an answer that ages, or at a failback that waits
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceFacts:
-    """What one member has of one Service."""
-
-    addresses: tuple[str, ...]
-    """Of its ingress or, NodePort, of nodes."""
-    hostnames: tuple[str, ...]
-    ready: int
-    """Ready endpoints."""
+SOON = 0.05  # seconds; clocks that tick coarsely shall not make us turn around in circles
 
 
 class MemberServices(Protocol):
     """The members' Services and EndpointSlices, as informers in them see them."""
 
-    def facts(self, cluster: str, service: Key) -> ServiceFacts | None:
-        """None: not known (yet). Of a member that is not reached any more: what was known last."""
+    def facts(self, cluster: str, service: Key, source: str) -> ServiceFacts | None:
+        """
+        None: not known (yet). Of a member that is not reached any more: what was known last.
+
+        `source`: where addresses come from, one of those in federation.dns.addresses.
+        """
 
     def on_change(self, call: Callable[[Key], None]) -> None:
         """`call` hears of every Service whose facts changed in some member."""
@@ -153,7 +147,7 @@ class PublishDns:
         s = self._sources
         policy = policy_for(service, s.policies.list(key.namespace), s.cluster_policies.list())
         memory = self._memory.get(key) or remembered(old)
-        members = [self._member(name, key) for name in self._clusters_of(key)]
+        members = [self._member(name, key, policy, memory) for name in self._clusters_of(key)]
         name = FederatedService(key.namespace, key.name, self._settings.federation, self._settings.domain)
         decided = decide(
             name, members, policy, memory,
@@ -161,7 +155,7 @@ class PublishDns:
         )  # fmt: skip
         self._memory[key] = decided
         later = await self._publish(key, old, decided.records, stored)
-        return later or (Requeue(LAST_ANSWER_CHECK) if _waits(decided, policy) else None)
+        return later or (None if decided.again is None else Requeue(max(decided.again - self._clock(), SOON)))
 
     def _clusters_of(self, key: Key) -> list[str]:
         found = dict[str, None]()
@@ -170,13 +164,17 @@ class PublishDns:
                 found.update((one["name"], None) for one in placement["spec"].get(part) or ())
         return list(found)
 
-    def _member(self, name: str, key: Key) -> MemberFacts:
+    def _member(self, name: str, key: Key, policy: DnsPolicy, memory: Memory) -> MemberFacts:
         cluster = self._sources.clusters.get(Key("", name))
         if cluster is None:  # it left; what it had is taken out
             return MemberFacts(name, phase="Leaving")
         region, zones, phase = _standing(cluster)
-        facts = self._members.facts(name, key)
-        if facts is None:
+        facts = self._members.facts(name, key, policy.addresses)
+        answered = name in memory.clusters
+        if facts is None and answered and phase in (READY, SUSPECT):
+            # We have just started, or a watch has: what is answered holds until the member says otherwise.
+            return MemberFacts(name, region, zones, phase, *memory.said_of(name), ready=1)
+        if facts is None or not (facts.current or answered or phase not in (READY, SUSPECT)):
             return MemberFacts(name, region, zones, phase)
         return MemberFacts(name, region, zones, phase, facts.addresses, facts.hostnames, facts.ready)
 
@@ -251,9 +249,3 @@ def _standing(cluster: Object) -> tuple[str, tuple[str, ...], str]:
         tuple(spec.get("zones") or status.get("zones") or ()),
         "Leaving" if leaving else status.get("phase") or "Pending",
     )
-
-
-def _waits(decided: Memory, policy: DnsPolicy) -> bool:
-    """Whether time alone can change the decision."""
-    stale = any(record.stale for record in decided.records)
-    return stale or (bool(decided.chosen) and policy.order[:1] != (decided.chosen,) and len(decided.well_since) > 1)

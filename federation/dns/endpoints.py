@@ -12,13 +12,17 @@ Source: names and fallback of Kubernetes' first federation (federation/pkg/feder
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from federation.dns.policies import DEFAULT, FAILOVER, GEO, LOCALITY, WEIGHTED, DnsPolicy
 from federation.dns.recordsets import RecordSet, Target
 
 READY, SUSPECT, LEAVING = "Ready", "Suspect", "Leaving"
+FIRST_RETURN = 15.0
+"""Seconds that a cluster has to be well after its first loss; each further one doubles it, up to the policy's."""
+LOSSES_COUNT, MOST_LOSSES = 600.0, 8
+"""Seconds for which a loss counts, and how many are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +79,32 @@ class Memory:
 
     records: tuple[RecordSet, ...] = ()
     well_since: Mapping[str, float] = field(default_factory=dict)
+    losses: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """When a cluster stopped to serve while others went on, within the last ten minutes."""
     unwell_since: float | None = None
     """Since when no member serves though some might."""
     chosen: str = ""
     """Of failover: whom the name points at."""
+    again: float | None = None
+    """When time alone may change the decision."""
+
+    @property
+    def clusters(self) -> frozenset[str]:
+        """Those that are answered."""
+        return frozenset(target.cluster for record in self.records for target in record.targets if target.cluster)
+
+    def said_of(self, cluster: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """(addresses, hostnames) that are answered for it."""
+        found = [(record.type, target.value) for record in self.records for target in record.targets
+                 if target.cluster == cluster]  # fmt: skip
+        hostnames = dict.fromkeys(value for rtype, value in found if rtype == "CNAME")
+        return tuple(dict.fromkeys(value for rtype, value in found if rtype != "CNAME")), tuple(hostnames)
 
 
 def remembered(records: Sequence[RecordSet]) -> Memory:
     """After a restart: what the stored records tell. Failback starts to count anew."""
-    clusters = {target.cluster for record in records for target in record.targets if target.cluster}
-    return Memory(records=tuple(records), chosen=clusters.pop() if len(clusters) == 1 else "")
+    memory = Memory(records=tuple(records))
+    return replace(memory, chosen=min(memory.clusters)) if len(memory.clusters) == 1 else memory
 
 
 def decide(
@@ -111,26 +131,80 @@ def decide(
         return memory
     serving = [member for member in placed if member.serves]
     well = {member.cluster: memory.well_since.get(member.cluster, now) for member in serving}
+    losses = _losses(memory, placed, well, now)
     if not serving:
-        return _without_anybody(placed, policy, memory, now)
-    chosen = _choose(serving, policy, memory, well, now) if policy.strategy == FAILOVER else ""
+        return _without_anybody(placed, policy, memory, losses, now)
+    due: list[float] = []
+    steady = _steady(serving, policy, memory, well, losses, now, due)
+    chosen = _choose(serving, policy, memory, well, now, due) if policy.strategy == FAILOVER else ""
     ttl = default_ttl if policy.ttl is None else policy.ttl
-    records = _records(service, placed, serving, policy, chosen, ttl)
-    return Memory(records, well, None, chosen)
+    records = _records(service, placed, serving if chosen else steady, policy, chosen, ttl)
+    return Memory(records, well, losses, None, chosen, min(due, default=None))
 
 
-def _without_anybody(placed: Sequence[MemberFacts], policy: DnsPolicy, memory: Memory, now: float) -> Memory:
+def _losses(
+    memory: Memory, placed: Sequence[MemberFacts], well: Mapping[str, float], now: float
+) -> dict[str, tuple[float, ...]]:
+    found = {}
+    for member in placed:
+        name = member.cluster
+        times = tuple(at for at in memory.losses.get(name, ()) if now - at < LOSSES_COUNT)
+        if well and name in memory.well_since and name not in well:
+            times = (*times, now)[-MOST_LOSSES:]
+        if times:
+            found[name] = times
+    return found
+
+
+def _steady(
+    serving: Sequence[MemberFacts],
+    policy: DnsPolicy,
+    memory: Memory,
+    well: Mapping[str, float],
+    losses: Mapping[str, tuple[float, ...]],
+    now: float,
+    due: list[float],
+) -> list[MemberFacts]:
+    """
+    Without those that came back just now: what flaps does not come in again each time. Better them than nobody.
+
+    A name whose answer changes every ten seconds is worse than one that does without a cluster for a while.
+    """
+    steady = []
+    for member in serving:
+        times = losses.get(member.cluster, ())
+        wait = min(policy.failback_seconds, FIRST_RETURN * 2.0 ** (len(times) - 1)) if times else 0.0
+        back = well[member.cluster] + wait
+        if member.cluster in memory.clusters or back <= now:
+            steady.append(member)
+        else:
+            due.append(back)
+    return steady or list(serving)
+
+
+def _without_anybody(
+    placed: Sequence[MemberFacts],
+    policy: DnsPolicy,
+    memory: Memory,
+    losses: Mapping[str, tuple[float, ...]],
+    now: float,
+) -> Memory:
     """Keep the last answer for a while, unless the endpoints are known to be gone in every member."""
     since = now if memory.unwell_since is None else memory.unwell_since
-    over = now - since >= policy.stale_seconds
-    if not memory.records or over or all(member.surely_empty for member in placed):
-        return Memory(unwell_since=since if placed else None)
+    until = since + policy.stale_seconds
+    if not memory.records or now >= until or all(member.surely_empty for member in placed):
+        return Memory(losses=losses, unwell_since=since if placed else None)
     kept = tuple(record._replace(stale=True) for record in memory.records)
-    return Memory(kept, {}, since, memory.chosen)
+    return Memory(kept, {}, losses, since, memory.chosen, until)
 
 
 def _choose(
-    serving: Sequence[MemberFacts], policy: DnsPolicy, memory: Memory, well: Mapping[str, float], now: float
+    serving: Sequence[MemberFacts],
+    policy: DnsPolicy,
+    memory: Memory,
+    well: Mapping[str, float],
+    now: float,
+    due: list[float],
 ) -> str:
     """The first in order, but one that comes back has to stay well for a while before it takes over again."""
     rank = {cluster: index for index, cluster in enumerate(policy.order)}
@@ -139,7 +213,9 @@ def _choose(
     if memory.chosen not in names:
         return names[0]
     better = names[: names.index(memory.chosen)]
-    return next((name for name in better if now - well[name] >= policy.failback_seconds), memory.chosen)
+    back = {name: well[name] + policy.failback_seconds for name in better}
+    due += [at for at in back.values() if at > now]
+    return next((name for name in better if back[name] <= now), memory.chosen)
 
 
 def _records(

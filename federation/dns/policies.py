@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from cluster.machinery.objects import Object
+from federation.dns.addresses import AUTO
 
 LOCALITY, ROUND_ROBIN, WEIGHTED, FAILOVER, GEO = "Locality", "RoundRobin", "Weighted", "Failover", "Geo"
 
@@ -25,6 +26,8 @@ class DnsPolicy:
     failback_seconds: int = 60
     geo: Mapping[str, Geo] = field(default_factory=dict)
     stale_seconds: int = 300
+    addresses: str = AUTO
+    """Where addresses come from: federation.dns.addresses."""
 
 
 DEFAULT = DnsPolicy()
@@ -44,6 +47,7 @@ def read_policy(spec: Object) -> DnsPolicy:
             for one in spec.get("geo") or ()
         },
         stale_seconds=spec.get("staleSeconds", 300),
+        addresses=spec.get("addresses") or AUTO,
     )
 
 

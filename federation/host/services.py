@@ -72,7 +72,7 @@ def services(home: Home, description: Description, identity: Identity) -> list[S
         )),
         Service("controller-manager", (
             *python, "federation.controller_manager", f"--kubeconfig={files[CONTROLLER_MANAGER]}",
-            "--leader-elect=false",
+            "--leader-elect=false", f"--federation-name={description.name}", f"--dns-zone={description.dns_zone}",
         )),
         Service("dns-server", (
             *python, "federation.dns_server", f"--kubeconfig={files[DNS_SERVER]}", f"--zone={description.dns_zone}",

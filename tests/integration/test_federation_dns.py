@@ -25,9 +25,9 @@ from federation.api.resources import DNS_RECORD_SETS
 from federation.controllers.publish_dns import (
     PublishDns,
     PublishSettings,
-    ServiceFacts,
     Sources,
 )
+from federation.dns.addresses import ServiceFacts
 from tests.integration.control_plane_processes import process
 from tests.integration.federation_processes import federation_apiserver
 from tests.integration.name_servers import free_port
@@ -53,7 +53,7 @@ class Members:
     known: dict[str, ServiceFacts] = field(default_factory=dict)
     calls: list[Callable[[Key], None]] = field(default_factory=list)
 
-    def facts(self, cluster: str, service: Key) -> ServiceFacts | None:
+    def facts(self, cluster: str, service: Key, source: str) -> ServiceFacts | None:
         return self.known.get(cluster) if service == KEY else None
 
     def on_change(self, call: Callable[[Key], None]) -> None:

@@ -1,5 +1,6 @@
 """The file tests/scenarios/federation_dns/records.yaml: members and a policy in, records out."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,58 @@ def test_a_name_that_fails_over_waits_before_it_goes_back_and_does_not_flap() ->
     assert decide(SERVICE, [well, b], policy, memory, now=650.0).chosen == "b"
     memory = decide(SERVICE, [well, b], policy, memory, now=600.0)
     assert decide(SERVICE, [well, b], policy, memory, now=661.0).chosen == "a"
+
+
+def member(name: str, *, ready: int = 1, phase: str = "Ready") -> MemberFacts:
+    return MemberFacts(name, addresses=({"a": "192.0.2.1", "b": "192.0.2.2"}[name],), ready=ready, phase=phase)
+
+
+def answered(memory: Memory) -> str:
+    return " ".join(sorted(memory.clusters))
+
+
+def changes_while(flaps: Callable[[int], list[MemberFacts]], seconds: int = 600) -> tuple[int, Memory]:
+    """How often the answer changed, looked at every second; it may never be empty."""
+    memory = decide(SERVICE, [member("a"), member("b")], now=0.0)
+    changes, last = 0, answered(memory)
+    for second in range(1, seconds):
+        memory = decide(SERVICE, flaps(second), memory=memory, now=float(second))
+        assert memory.records
+        changes, last = changes + (answered(memory) != last), answered(memory)
+    return changes, memory
+
+
+def test_a_member_that_flaps_changes_an_answer_twice_in_ten_minutes_at_most() -> None:
+    for lost in ({"ready": 0}, {"phase": "Unreachable"}):
+        changes, memory = changes_while(
+            lambda second, lost=lost: [member("a", **(lost if second // 10 % 2 else {})), member("b")]  # type: ignore[misc]
+        )
+        assert changes <= 2
+        memory = decide(SERVICE, [member("a"), member("b")], memory=memory, now=600.0)
+        assert memory.again is not None
+        assert answered(decide(SERVICE, [member("a"), member("b")], memory=memory, now=memory.again)) == "a b"
+
+
+def test_two_members_that_flap_in_turn_never_leave_an_answer_empty() -> None:
+    def turns(second: int) -> list[MemberFacts]:
+        odd = second // 10 % 2
+        return [member("a", ready=odd), member("b", ready=1 - odd)]
+
+    changes_while(turns)
+
+
+def test_a_member_that_was_lost_once_comes_back_after_fifteen_seconds_and_a_new_one_at_once() -> None:
+    memory = decide(SERVICE, [member("a")], now=0.0)
+    memory = decide(SERVICE, [member("a"), member("b")], memory=memory, now=1.0)
+    assert answered(memory) == "a b"
+    memory = decide(SERVICE, [member("a", ready=0), member("b")], memory=memory, now=2.0)
+    memory = decide(SERVICE, [member("a"), member("b")], memory=memory, now=3.0)
+    assert (answered(memory), memory.again) == ("b", 18.0)
+    assert answered(decide(SERVICE, [member("a"), member("b")], memory=memory, now=18.0)) == "a b"
+    # unless the others go first, or the policy does not want to wait
+    assert answered(decide(SERVICE, [member("a"), member("b", ready=0)], memory=memory, now=4.0)) == "a"
+    at_once = read_policy({"failbackSeconds": 0})
+    assert answered(decide(SERVICE, [member("a"), member("b")], at_once, memory, now=4.0)) == "a b"
 
 
 def test_the_last_answer_is_kept_for_as_long_as_the_policy_says() -> None:
