@@ -16,12 +16,12 @@ from typing import Protocol
 from cluster.client.controller import Controller, Requeue
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
-from cluster.machinery.objects import Key, Object
+from cluster.machinery.objects import Key, Object, key_of
 from cluster.machinery.status_errors import NotFound
 from federation.api.resources import DNS_RECORD_SETS
 from federation.dns.addresses import ServiceFacts
 from federation.dns.endpoints import READY, SUSPECT, FederatedService, MemberFacts, Memory, decide, remembered
-from federation.dns.plan import Desired, plan_changes
+from federation.dns.plan import BRAKE_ABOVE, Desired, plan_changes
 from federation.dns.policies import DnsPolicy, policy_for
 from federation.dns.providers.provider import Provider, ProviderError
 from federation.dns.recordsets import RecordSet, by_name, from_spec, to_spec
@@ -29,6 +29,9 @@ from federation.dns.recordsets import RecordSet, by_name, from_spec, to_spec
 log = logging.getLogger(__name__)
 
 RETRY_PROVIDER = 5.0  # seconds
+HELD = 60.0  # seconds until names that are held back are looked at again; their confirmation is seen at once
+BRAKE_HOLDS = 2.0  # seconds
+CONFIRM = "federation.hanse.io/confirm-deletions"
 SOON = 0.05  # seconds; clocks that tick coarsely shall not make us turn around in circles
 
 
@@ -101,6 +104,9 @@ class PublishDns:
         self._memory: dict[Key, Memory] = {}
         self.refused: dict[Key, dict[str, str]] = {}
         """Service -> name -> why the zone was not changed there."""
+        self._seen_deleted: set[Key] = set()
+        self._brake = (float("-inf"), False)
+        """Until when it holds what was found about Services that are missing, and that."""
         self._controller = Controller("publish-dns", self.reconcile, workers=2)
         self._listen()
 
@@ -126,9 +132,14 @@ class PublishDns:
             if _standing(old) != _standing(new):
                 everything(new)
 
-        for informer in (self._sources.services, self._sources.record_sets):
-            enqueue = self._controller.enqueue
-            informer.add_handler(enqueue, lambda _, new: self._controller.enqueue(new), enqueue)
+        def service_deleted(obj: Object) -> None:
+            if not self._sources.services.catching_up:
+                self._seen_deleted.add(key_of(obj))
+            self._controller.enqueue(obj)
+
+        enqueue = self._controller.enqueue
+        self._sources.services.add_handler(enqueue, lambda _, new: enqueue(new), service_deleted)
+        self._sources.record_sets.add_handler(enqueue, lambda _, new: enqueue(new), enqueue)
         self._sources.placements.add_handler(placed, lambda _, new: placed(new), placed)
         self._sources.placements.add_index("by-service", _placed_service)
         self._sources.clusters.add_handler(everything, cluster_changed, everything)
@@ -141,9 +152,15 @@ class PublishDns:
         service = self._sources.services.get(key)
         stored = self._sources.record_sets.get(key)
         old = from_spec(stored["spec"]) if stored else ()
+        if service is None and stored and self._held_back(key, stored):
+            return Requeue(HELD)
         if service is None or service["metadata"].get("deletionTimestamp"):
             self._memory.pop(key, None)
-            return await self._publish(key, old, (), stored)
+            later = await self._publish(key, old, (), stored)
+            if later is None:
+                self._seen_deleted.discard(key)
+            return later
+        self._seen_deleted.discard(key)
         s = self._sources
         policy = policy_for(service, s.policies.list(key.namespace), s.cluster_policies.list())
         memory = self._memory.get(key) or remembered(old)
@@ -156,6 +173,26 @@ class PublishDns:
         self._memory[key] = decided
         later = await self._publish(key, old, decided.records, stored)
         return later or (None if decided.again is None else Requeue(max(decided.again - self._clock(), SOON)))
+
+    def _held_back(self, key: Key, stored: Object) -> bool:
+        """Whether the Service is one of suspiciously many that are missing though nobody was seen to delete them."""
+        if key in self._seen_deleted or (stored["metadata"].get("annotations") or {}).get(CONFIRM) == "true":
+            return False
+        now = self._clock()
+        if now >= self._brake[0]:
+            self._brake = (now + BRAKE_HOLDS, self._brake_is_on())
+        return self._brake[1]
+
+    def _brake_is_on(self) -> bool:
+        every = [key_of(one) for one in self._sources.record_sets.list()]
+        missing = [one for one in every if self._sources.services.get(one) is None and one not in self._seen_deleted]
+        on = len(missing) > BRAKE_ABOVE and 2 * len(missing) > len(every)
+        if on:
+            log.warning(
+                "names of %d of %d Services stay though these are missing: nobody was seen to delete them; annotate "
+                "their DNSRecordSets with %s=true to let the names go", len(missing), len(every), CONFIRM,
+            )  # fmt: skip
+        return on
 
     def _clusters_of(self, key: Key) -> list[str]:
         found = dict[str, None]()
