@@ -19,7 +19,8 @@ from cluster.dns.access import Access
 from cluster.dns.forwarding import Forwarder, read_resolvers
 from cluster.dns.listening import ensure_address
 from cluster.dns.records import service_records
-from cluster.dns.server import DnsServer, Responder
+from cluster.dns.responder import Responder
+from cluster.dns.server import DnsServer
 from cluster.dns.zone import Zone
 from cluster.machinery.objects import Key, Object, key_of
 from cluster.machinery.systemd import notify, notify_ready

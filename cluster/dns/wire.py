@@ -26,6 +26,7 @@ class Type(IntEnum):
     AAAA = 28
     SRV = 33
     OPT = 41
+    TSIG = 250
     IXFR = 251
     AXFR = 252
     ANY = 255
@@ -38,6 +39,7 @@ class Rcode(IntEnum):
     NXDOMAIN = 3
     NOTIMP = 4
     REFUSED = 5
+    NOTAUTH = 9
 
 
 CLASS_IN = 1
@@ -48,7 +50,8 @@ BADVERS_HIGH = 1  # upper bits of extended rcode 16
 
 _NO_EXTRA = b"\x00\x01\x00\x00\x00\x00\x00\x00"
 _ONE_EXTRA = b"\x00\x01\x00\x00\x00\x00\x00\x01"
-_OPT = struct.pack("!BHHBBHH", 0, Type.OPT, MAX_UDP_EDNS, 0, 0, 0, 0)
+OPT_ANSWER = struct.pack("!BHHBBHH", 0, Type.OPT, MAX_UDP_EDNS, 0, 0, 0, 0)
+"""EDNS in an answer, when the client wants nothing special of it."""
 _OPT_DO = struct.pack("!BHHBBHH", 0, Type.OPT, MAX_UDP_EDNS, 0, 0, 0x8000, 0)
 _OPT_BADVERS = struct.pack("!BHHBBHH", 0, Type.OPT, MAX_UDP_EDNS, BADVERS_HIGH, 0, 0, 0)
 _RR = struct.Struct("!HHIH")
@@ -160,7 +163,7 @@ def _read_opt(data: bytes, offset: int) -> tuple[int, bytes]:
         raise BadQuery(Rcode.FORMERR)
     if version != 0:
         raise BadQuery(Rcode.NOERROR, _OPT_BADVERS, data[HEADER:offset])
-    return max(MAX_UDP_PLAIN, min(size, MAX_UDP_EDNS)), _OPT_DO if flags & 0x8000 else _OPT
+    return max(MAX_UDP_PLAIN, min(size, MAX_UDP_EDNS)), _OPT_DO if flags & 0x8000 else OPT_ANSWER
 
 
 def refusal(data: bytes, bad: BadQuery) -> bytes | None:
@@ -333,9 +336,11 @@ def txt_rdata(text: str) -> bytes:
     return bytes((len(raw),)) + raw
 
 
-def soa_rdata(primary: bytes, contact: bytes, *, serial: int, minimum: int) -> bytes:
-    """`minimum`: seconds that a negative answer may be kept. The other times are for secondaries."""
-    return primary + contact + struct.pack("!IIIII", serial, 7200, 1800, 86400, minimum)
+def soa_rdata(
+    primary: bytes, contact: bytes, *, serial: int, minimum: int, times: tuple[int, int, int] = (7200, 1800, 86400)
+) -> bytes:
+    """`minimum`: seconds that a negative answer may be kept. `times`, for secondaries: refresh, retry, expire."""
+    return primary + contact + struct.pack("!IIIII", serial, *times, minimum)
 
 
 ANY_HINFO = txt_rdata("RFC8482") + txt_rdata("")

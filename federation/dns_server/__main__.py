@@ -6,11 +6,14 @@ import contextlib
 import logging
 import signal
 import sys
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 from cluster.client.kubeconfig import KubeconfigError
 from cluster.client.rest import ApiClient
 from cluster.machinery.systemd import notify_stopping
+from federation.dns.key_files import KeyFileError, TsigSecret, read_key_file
+from federation.dns_server.notify import Secondary
 from federation.dns_server.service import DnsServerSettings, serve
 
 log = logging.getLogger("federation.dns_server")
@@ -23,6 +26,31 @@ def name_server(text: str) -> tuple[str, str]:
     return name.rstrip(".").lower(), address
 
 
+def secondary(text: str) -> Secondary:
+    """`192.0.2.1`, `192.0.2.1:53`, `2001:db8::1`, `[2001:db8::1]:53`."""
+    host, port = text, "53"
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":") or port
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    try:
+        if not 0 < int(port) < 65536:
+            raise ValueError
+        return Secondary(str(ip_address(host)), int(port))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not ADDRESS or ADDRESS:PORT, e.g. 192.0.2.1 or [2001:db8::1]:53"
+        ) from None
+
+
+def key_file(text: str) -> tuple[TsigSecret, ...]:
+    try:
+        return read_key_file(Path(text))
+    except KeyFileError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def parse_flags(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="federation-dns", description=__doc__)
     parser.add_argument("--kubeconfig", required=True, help="of the federation's apiserver")
@@ -33,7 +61,21 @@ def parse_flags(argv: list[str]) -> argparse.Namespace:
         "--name-server", type=name_server, action="append", default=[], metavar="NAME=ADDRESS",
         help="a name server of the zone, this one first; may be repeated; default ns1.ZONE=BIND-ADDRESS",
     )  # fmt: skip
-    parser.add_argument("--rate-limit", type=int, default=1000, help="UDP answers a second to one source; 0: no limit")
+    parser.add_argument(
+        "--rate-limit", type=int, default=1000, help="UDP answers a second to one network (/24, /56); 0: no limit"
+    )
+    parser.add_argument(
+        "--secondary", type=secondary, action="append", default=[], metavar="ADDRESS[:PORT]",
+        help="a server that is told of every change by NOTIFY; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--transfer-key-file", type=key_file, action="append", default=[], metavar="FILE",
+        help="TSIG keys that may transfer the zone, as tsig-keygen writes them; the first one signs; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-transfer", type=ip_network, action="append", default=[], metavar="NETWORK",
+        help="where signed transfers may come from; default the secondaries, else everywhere; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--v", "-v", type=int, default=0)
     return parser.parse_args(argv)
 
@@ -43,7 +85,16 @@ async def run(flags: argparse.Namespace) -> None:
     for name, address in flags.name_server or [(f"ns1.{flags.zone.rstrip('.').lower()}", flags.bind_address)]:
         # "Any address" is one to listen on, not one to give out.
         servers.setdefault(name, []).extend([address] if address and not ip_address(address).is_unspecified else [])
-    settings = DnsServerSettings(flags.bind_address, flags.port, flags.zone, servers, flags.rate_limit)
+    settings = DnsServerSettings(
+        flags.bind_address,
+        flags.port,
+        flags.zone,
+        servers,
+        flags.rate_limit,
+        keys=[key for keys in flags.transfer_key_file for key in keys],
+        secondaries=flags.secondary,
+        allow_transfer=flags.allow_transfer,
+    )
     async with ApiClient.from_kubeconfig(flags.kubeconfig, user_agent="federation-dns", connections=2) as client:
         work = asyncio.create_task(serve(settings, client))
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -6,9 +6,8 @@ Called by   federation.dns_server.service (changes) and federation.dns_server.re
 """
 
 import random
-import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
@@ -16,11 +15,14 @@ from cluster.dns.names import ROOT, encode_name, is_below, parent
 from cluster.dns.wire import ANY_HINFO, Answer, Rcode, Record, Type, soa_rdata
 from cluster.machinery.objects import Key
 from federation.dns.recordsets import RecordSet, Target
+from federation.dns_server.history import MASK, Change, History
 
 MAX_COMPILED = 50_000
 MAX_CHAIN = 8
 NEGATIVE_TTL = 5  # seconds
 APEX_TTL = 60  # seconds
+SECONDARY_TIMES = (60, 15, 604_800)
+"""Seconds: secondaries look again, try again, and answer without us. NOTIFY makes the first two rarely matter."""
 
 Address = IPv4Address | IPv6Address
 
@@ -87,14 +89,20 @@ class FederationZone:
     Args:
         domain: `example.com`.
         servers: name -> addresses of the zone's name servers; the first is the primary.
+        epoch: added to versions to make serial numbers, so that a federation that is made anew goes on from the old.
     """
 
-    def __init__(self, domain: str, servers: dict[str, list[str]]) -> None:
+    def __init__(self, domain: str, servers: dict[str, list[str]], epoch: int = 0) -> None:
         self.domain = domain.rstrip(".").lower()
         self.apex = encode_name(domain)
         self.synced = False
         """Until every record is known once, a missing name proves nothing: SERVFAIL."""
-        self.serial = int(time.time()) & 0xFFFFFFFF
+        self.epoch = epoch
+        self.history = History()
+        self._counted = epoch
+        """The serial before it is cut to 32 bits."""
+        self._transfer: list[Record] | None = None
+        self._tell: list[Callable[[], None]] = []
         self._by_owner: dict[Key, dict[bytes, Values]] = {}
         self._names: dict[bytes, dict[Key, Values]] = {}
         self._descendants: Counter[bytes] = Counter()
@@ -111,14 +119,56 @@ class FederationZone:
         self._contact = encode_name(f"hostmaster.{self.domain}")
         self._put(Key("", ""), own)
 
-    def put(self, owner: Key, records: Iterable[RecordSet] | None) -> bool:
-        """Replace what one DNSRecordSet says; None removes it. Records outside the zone are left away. Changed?"""
+    @property
+    def serial(self) -> int:
+        return self._counted & MASK
+
+    def on_serial(self, call: Callable[[], None]) -> None:
+        """`call` hears of every new serial of a complete zone."""
+        self._tell.append(call)
+
+    def put(self, owner: Key, records: Iterable[RecordSet] | None, version: int = 0) -> bool:
+        """
+        Replace what one DNSRecordSet says; None removes it. Records outside the zone are left away. Changed?
+
+        Args:
+            version: the store's, of the change. Serials follow it: all servers of a zone agree, over restarts too.
+        """
         values = None if records is None else self._values(records)
         if self._by_owner.get(owner) == values:
             return False
+        names = {*self._by_owner.get(owner, ()), *(values or ())}
+        before = self._plain(names) if self.synced else []
         self._put(owner, values)
-        self.serial = max(self.serial + 1, int(time.time())) & 0xFFFFFFFF
+        if self.synced:
+            self._note(before, self._plain(names), version)
         return True
+
+    def complete(self, version: int) -> None:
+        """Everything is known as of this version; from here on, changes are kept for those who follow the zone."""
+        self.synced = True
+        self._advance(version, at_least=0)
+        self._compiled.clear()
+        for call in self._tell:
+            call()
+
+    def _note(self, before: Sequence[Record], after: Sequence[Record], version: int) -> None:
+        """Put down a change of what is transferred; another choice between the same addresses is none."""
+        was, is_now = set(before), set(after)
+        if was == is_now:
+            return
+        old = self.soa(APEX_TTL)
+        serial = self.serial
+        self._advance(version, at_least=1)
+        deleted = tuple(record for record in before if record not in is_now)
+        added = tuple(record for record in after if record not in was)
+        self.history.add(Change(serial, self.serial, (old, *deleted), (self.soa(APEX_TTL), *added)))
+        for call in self._tell:
+            call()
+
+    def _advance(self, version: int, *, at_least: int) -> None:
+        self._counted = max(self._counted + at_least, self.epoch + version)
+        self._transfer = None
 
     def _put(self, owner: Key, values: dict[bytes, Values] | None) -> None:
         for name in self._by_owner.pop(owner, ()):
@@ -219,16 +269,34 @@ class FederationZone:
         return None if held is None else held[min(held)]
 
     def soa(self, ttl: int) -> Record:
-        rdata = soa_rdata(self._primary, self._contact, serial=self.serial, minimum=NEGATIVE_TTL)
+        rdata = soa_rdata(self._primary, self._contact, serial=self.serial, minimum=NEGATIVE_TTL, times=SECONDARY_TIMES)
         return Record(self.apex, Type.SOA, ttl, rdata)
 
     def records(self) -> list[Record]:
-        """Everything, for a transfer: SOA first; chance and place left away."""
-        found = [self.soa(APEX_TTL)]
-        for name in sorted(self._names):
-            for rtype, values in sorted((self._at(name) or {}).items()):
-                found += [Record(name, rtype, value.ttl, value.rdata) for value in values]
-        return found
+        """Everything, for a transfer: SOA first; chance and place left away. The list is shared: leave it as it is."""
+        if self._transfer is None:
+            self._transfer = [self.soa(APEX_TTL), *self._plain(sorted(self._names))]
+        return self._transfer
+
+    def _plain(self, names: Iterable[bytes]) -> list[Record]:
+        """What a server without our choices answers: of each type all values that could be chosen."""
+        return [
+            Record(name, rtype, value.ttl, value.rdata)
+            for name in names
+            for rtype, values in _one_kind(self._at(name) or {})
+            for value in _choosable(values)
+        ]
+
+
+def _one_kind(values: Values) -> Iterable[tuple[int, Sequence[Value]]]:
+    """Beside a CNAME nothing else may stand, nor a second one: a secondary would refuse the zone."""
+    return [(Type.CNAME, values[Type.CNAME][:1])] if Type.CNAME in values else sorted(values.items())
+
+
+def _choosable(values: Sequence[Value]) -> Iterable[Value]:
+    """Without those that have weight 0, unless all have; each address once."""
+    some = [value for value in values if value.weight != 0] or values
+    return {value.rdata: value for value in some}.values()
 
 
 def _value(rtype: int, ttl: int, target: Target) -> Value | None:

@@ -18,7 +18,8 @@ from cluster.machinery.objects import Key
 from federation.dns.plan import Change
 from federation.dns.providers.rfc2136 import Rfc2136Provider, Rfc2136Settings, TsigKey
 from federation.dns.recordsets import RecordSet, Target
-from federation.dns_server.responder import FederationResponder, RateLimit
+from federation.dns_server.rate_limit import RateLimit
+from federation.dns_server.responder import FederationResponder
 from federation.dns_server.zone import FederationZone
 from tests.bench.figures import Figures, process_cpu_seconds
 from tests.integration.name_servers import SECRET, ZONE, missing, name_server

@@ -1,4 +1,4 @@
-"""Real name servers on loopback, each with a zone of its own and keys that may change it."""
+"""Real name servers on loopback: with a zone of their own and keys that may change it, or following another's."""
 
 import asyncio
 import base64
@@ -54,6 +54,46 @@ zone:
     journal-content: all
 """
 
+BIND_SECONDARY = """
+options {{ directory "{where}"; listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
+  pid-file "{where}/pid"; session-keyfile "{where}/session.key"; recursion no; dnssec-validation no; notify no;
+  serial-query-rate 100; }};
+controls {{ }};
+key "{key}" {{ algorithm hmac-sha256; secret "{secret}"; }};
+zone "{zone}" {{ type secondary; file "{where}/zone"; masterfile-format text;
+  primaries {{ 127.0.0.1 port {primary} key {key}; }}; }};
+"""
+KNOT_SECONDARY = """
+server:
+    listen: 127.0.0.1@{port}
+    rundir: {where}
+database:
+    storage: {where}/db
+log:
+  - target: stderr
+    any: info
+key:
+  - id: {key}
+    algorithm: hmac-sha256
+    secret: {secret}
+remote:
+  - id: federation
+    address: 127.0.0.1@{primary}
+    key: {key}
+acl:
+  - id: notify
+    key: {key}
+    action: notify
+zone:
+  - domain: {zone}
+    storage: {where}
+    file: zone
+    master: federation
+    acl: notify
+    zonefile-sync: -1
+    journal-content: all
+"""
+
 
 def free_port() -> int:
     """A port that is free for UDP and TCP just now."""
@@ -86,13 +126,31 @@ async def name_server(server: str, where: Path) -> AsyncIterator[int]:
         keys = "\n".join(f"  - id: {key}\n    algorithm: hmac-sha256\n    secret: {secret}" for key in KEYS)
         text = KNOT.format(where=where, port=port, zone=ZONE, keys=keys, names=", ".join(KEYS))
         argv = ["/usr/sbin/knotd", "-c", str(where / "conf")]
+    async with _running(where, text, argv):
+        await asyncio.to_thread(_wait_for, port, where / "log")
+        yield port
+
+
+@contextlib.asynccontextmanager
+async def secondary_server(server: str, where: Path, primary: int, key: str) -> AsyncIterator[int]:
+    """The port of a BIND or Knot that follows ZONE of the primary at that port; it may take long until it answers."""
+    port = free_port()
+    text = {"bind": BIND_SECONDARY, "knot": KNOT_SECONDARY}[server].format(
+        where=where, port=port, zone=ZONE, key=key, secret=base64.b64encode(SECRET).decode(), primary=primary
+    )
+    program = ["/usr/sbin/named", "-g", "-n", "1"] if server == "bind" else ["/usr/sbin/knotd"]
+    async with _running(where, text, [*program, "-c", str(where / "conf")]):
+        yield port
+
+
+@contextlib.asynccontextmanager
+async def _running(where: Path, conf: str, argv: list[str]) -> AsyncIterator[None]:
     (where / "db").mkdir()
-    (where / "conf").write_text(text)
+    (where / "conf").write_text(conf)
     with (where / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*argv, stdout=log, stderr=log)
     try:
-        await asyncio.to_thread(_wait_for, port, where / "log")
-        yield port
+        yield
     finally:
         if process.returncode is None:
             process.terminate()

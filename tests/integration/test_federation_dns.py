@@ -67,7 +67,7 @@ class Members:
 
 async def ask(port: int, name: str) -> tuple[int, list[str]]:
     try:
-        answer = await dns.asyncquery.udp(dns.message.make_query(name, "A"), "127.0.0.1", port=port, timeout=1)
+        answer = await dns.asyncquery.udp(dns.message.make_query(name, "A"), "127.0.0.1", port=port, timeout=0.3)
     except (OSError, dns.exception.DNSException):
         return -1, []
     return answer.rcode(), sorted(one.to_text() for rrset in answer.answer if rrset.rdtype == 1 for one in rrset)

@@ -14,7 +14,8 @@ from cluster.dns.names import encode_name
 from cluster.dns.wire import Type
 from cluster.machinery.objects import Key
 from federation.dns.recordsets import RecordSet, Target
-from federation.dns_server.responder import FederationResponder, RateLimit
+from federation.dns_server.rate_limit import RateLimit
+from federation.dns_server.responder import FederationResponder
 from federation.dns_server.zone import FederationZone
 
 ZONE = "example.com"
@@ -141,7 +142,10 @@ def test_a_source_that_asks_too_much_is_sent_to_tcp_or_not_answered(zone: Federa
     assert sum(map(len, answers[10:])) == 5
     assert all(dns.message.from_wire(one[0]).flags & dns.flags.TC for one in answers[10:] if one)
     assert server.raw(query, datagram=False)
-    assert server.raw(query, "203.0.113.10")
+    assert not server.raw(query, "203.0.113.10")  # the same /24
+    assert server.raw(query, "203.0.112.10")
+    assert [len(server.raw(query, f"2001:db8:0:{n:x}::1")) for n in range(11)][-1] == 0
+    assert server.raw(query, "2001:db8:0:100::1")  # the next /56
 
 
 def test_ten_thousand_broken_packets_do_no_harm(zone: FederationZone) -> None:
