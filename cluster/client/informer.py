@@ -3,8 +3,8 @@ A local copy of a resource, kept current: list, watch, resume, list again when t
 
 Every controller and every node service reads from informers. Objects in the cache are shared: copy before
 changing. They come without managedFields, half of their memory that nobody reads, unless asked for with
-`managed_fields`; an update without them leaves them as they are. Handlers are plain functions that mostly put a key
-into a queue; they must not block.
+`managed_fields`; an update without them leaves them as they are. Who needs less still gives `keep`, which makes of an
+object what is kept of it. Handlers are plain functions that mostly put a key into a queue; they must not block.
 Source of the protocol: client-go, tools/cache/reflector.go.
 """
 
@@ -82,7 +82,9 @@ class Informer:
         label_selector: str = "",
         metadata_only: bool = False,
         managed_fields: bool = False,
+        keep: Callable[[Object], Object] | None = None,
     ) -> None:
+        """`keep` is given whole objects, managedFields too; it has to leave metadata's name, uid and version."""
         self.resource = resource
         self._client = client
         self._namespace = namespace
@@ -90,6 +92,7 @@ class Informer:
         self._label_selector = label_selector
         self._metadata_only = metadata_only
         self._managed_fields = managed_fields
+        self._keep = keep
         self._objects: dict[Key, Object] = {}
         self._by_namespace = Index(lambda obj: (key_of(obj).namespace,))
         self._indexes: dict[str, Index] = {}
@@ -189,8 +192,7 @@ class Informer:
             kind, api_version = self.resource.kind, self.resource.api_version
             for item in page.get("items") or ():
                 item["kind"], item["apiVersion"] = kind, api_version
-                self._trim(item)
-                found[key_of(item)] = item
+                found[key_of(item)] = self._kept(item)
             metadata = page.get("metadata") or {}
             continue_ = metadata.get("continue") or ""
             if not continue_:
@@ -218,18 +220,20 @@ class Informer:
                 # A store restored from a snapshot, or a server behind another: what we know is not its past.
                 raise Gone(f"{self.resource.qualified}: the watch went back from {self.last_version} to {version}")
             if event.type in ("ADDED", "MODIFIED"):
-                self._trim(event.object)
                 if self._metadata_only:
                     event.object["kind"], event.object["apiVersion"] = self.resource.kind, self.resource.api_version
-                self._put(key_of(event.object), event.object)
+                self._put(key_of(event.object), self._kept(event.object))
             elif event.type == "DELETED":
-                self._remove(key_of(event.object), event.object)
+                self._remove(key_of(event.object), event.object if self._keep is None else self._keep(event.object))
             self.last_version = version or self.last_version
         return brought
 
-    def _trim(self, obj: Object) -> None:
+    def _kept(self, obj: Object) -> Object:
+        if self._keep is not None:
+            return self._keep(obj)
         if not self._managed_fields:
             obj["metadata"].pop("managedFields", None)
+        return obj
 
     def _replace_all(self, found: Mapping[Key, Object]) -> None:
         self.catching_up = True

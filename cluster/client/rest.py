@@ -205,12 +205,14 @@ class ApiClient:
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        patient: bool = True,
     ) -> bytes:
         """
         Any request by its path; the bytes of a 2xx answer. Everything else is raised as an ApiError.
 
-        Sent again by itself: whatever never reached a server, a GET whose answer was lost, and anything the
-        server turned down with Retry-After. A write whose answer was lost is not: its outcome is unknown.
+        Sent again by itself: whatever never reached a server, a GET whose answer was lost, and (while `patient`)
+        anything the server turned down with Retry-After. A write whose answer was lost is not: its outcome is
+        unknown. The seconds of the header are in the error's `retry_after`.
         """
         waited_for_servers = 0
         refused = 0
@@ -236,8 +238,10 @@ class ApiClient:
                     raise self._unreachable(method, path, failure) from failure
                 continue
             refused += 1
-            wait = _retry_wait(error.http_code, after)
-            if error.http_code == 503 and len(self.config.servers) > 1:
+            if error.retry_after is None and after.isdigit():
+                error.retry_after = int(after)
+            wait = _retry_wait(error.http_code, after) if patient else None
+            if error.http_code == 503 and len(self.config.servers) > 1 and patient:
                 self._next_server(server)
                 wait = 0.0 if wait is not None and refused < len(self.config.servers) else wait
             if wait is None or refused > MAX_RETRIES:

@@ -71,7 +71,7 @@ class WorkQueue(Generic[K]):
 
     async def get(self) -> K:
         """The next key; say `done` when you are. Raises ShutDown."""
-        while not self._waiting:
+        while (key := self._next()) is None:
             if self._closed:
                 raise ShutDown
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -82,9 +82,15 @@ class WorkQueue(Generic[K]):
                 if waiter.done() and not waiter.cancelled():
                     self._wake()  # the wake-up was ours; hand it on
                 raise
+        self._working.add(key)
+        return key
+
+    def _next(self) -> K | None:
+        """Take the key that is due out of what waits."""
+        if not self._waiting:
+            return None
         key = self._waiting.popleft()
         self._dirty.discard(key)
-        self._working.add(key)
         return key
 
     def done(self, key: K) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from cluster.machinery.objects import Key, Object
+from cluster.machinery.objects import Object
 from federation.placement.render import APPLIED, MANAGED, TEMPLATE_UID
 
 FIELD_MANAGER = "federation"
@@ -112,7 +112,7 @@ def print_of(obj: Object) -> bytes:
 
 def project(value: Any, fields: Object) -> Any:
     """The value without what the fields do not name."""
-    if not fields or fields == {".": {}}:
+    if not fields:
         return value
     if isinstance(value, dict):
         return {
@@ -158,7 +158,7 @@ def first_difference(wanted: Object, live: Object) -> str:
 
 
 def _difference(wanted: Any, live: Any, fields: Object, path: str) -> str:
-    if not fields or fields == {".": {}}:
+    if not fields:
         return "" if wanted == live else path
     if isinstance(wanted, dict) and isinstance(live, dict):
         for name, value in wanted.items():
@@ -220,8 +220,3 @@ def _owns(fields: Object, path: str) -> bool:
             return False
         fields = node
     return True
-
-
-def key_in(obj: Object) -> Key:
-    metadata = obj["metadata"]
-    return Key(metadata.get("namespace") or "", metadata["name"])
