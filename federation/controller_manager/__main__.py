@@ -1,8 +1,8 @@
 """
 The federation's controller manager: `python -m federation.controller_manager --kubeconfig=F [--leader-elect=false]`.
 
-Knows its members: health, facts, and the login in each. Keeps the names of federated Services (--dns-zone).
-Propagation is not its work yet.
+Knows its members: health, facts, and the login in each. Writes into them what is placed there, and keeps the names of
+federated Services (--dns-zone).
 """
 
 import argparse
@@ -31,11 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     async def lead(client: ApiClient) -> None:
         # only a leader needs them
         from federation.controllers.federated_names import DnsOptions, keep_names
+        from federation.controllers.propagation import run_propagation
         from federation.controllers.watch_members import WatchMembers
 
         members = WatchMembers(client)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(members.run(), name="members")
+            tasks.create_task(run_propagation(client, members), name="propagation")
             if options.dns_zone:
                 dns = DnsOptions(options.federation_name, options.dns_zone)
                 tasks.create_task(keep_names(client, members, dns), name="names")

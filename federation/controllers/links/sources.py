@@ -16,7 +16,6 @@ from federation.api.refs import Ref, outliving_key, placement_key, ref_of_templa
 from federation.api.resources import (
     CLUSTER_OVERRIDE_POLICIES,
     CLUSTER_PLACEMENTS,
-    CLUSTERS,
     OVERRIDE_POLICIES,
     PLACEMENTS,
 )
@@ -149,11 +148,10 @@ class Sources:
 
 
 def informers(client: ApiClient) -> dict[str, Informer]:
-    """Those that `Sources` needs beside templates, by the names of its arguments."""
+    """Those that `Sources` needs beside templates and Clusters, by the names of its arguments."""
     return {
         "placements": Informer(client, PLACEMENTS),
         "cluster_placements": Informer(client, CLUSTER_PLACEMENTS),
-        "clusters": Informer(client, CLUSTERS),
         "overrides": Informer(client, OVERRIDE_POLICIES),
         "cluster_overrides": Informer(client, CLUSTER_OVERRIDE_POLICIES),
     }

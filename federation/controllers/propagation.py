@@ -1,0 +1,30 @@
+"""
+Everything that brings templates into members, put together: what is read is read once, for all.
+
+Called by the federation's controller manager.
+"""
+
+import asyncio
+
+from cluster.client.rest import ApiClient
+from federation.controllers.links.reporter import StatusReporter
+from federation.controllers.links.sources import Sources, informers
+from federation.controllers.propagate import Propagate
+from federation.controllers.templates import Templates
+from federation.controllers.watch_members import WatchMembers
+
+
+async def run_propagation(client: ApiClient, members: WatchMembers) -> None:
+    """Until cancelled. `members` runs beside it."""
+    # A watch a kind: they would use up the connections of everybody else.
+    async with ApiClient(client.config, user_agent="hanse-federation-propagation", connections=0) as reading:
+        templates = Templates(reading)
+        read = informers(reading)
+        sources = Sources(templates, clusters=members.clusters, **read)
+        reporter = StatusReporter(client, sources.placements, sources.cluster_placements)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(templates.run(), name="templates")
+            for informer in read.values():
+                tasks.create_task(informer.run(), name=informer.resource.qualified)
+            tasks.create_task(reporter.run(), name="status of placements")
+            tasks.create_task(Propagate(sources, members.secrets, reporter).run(), name="propagate")
