@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # the real import costs 0.3 s, which `--help` and `schema` sh
 ResultT = TypeVar("ResultT")
 
 NAME = click.argument("name", default="dev")
+SKIP = click.option("--skip-check", "skipped", multiple=True, metavar="ID", help="Leave out one check of preflight.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line, for scripts.")
 
 
@@ -50,6 +51,7 @@ def provision() -> None:
 @click.option("--no-merge", is_flag=True, help="Leave the user's kubeconfig alone.")
 @click.option("--accept-new-host-keys", is_flag=True, help="Pin the keys of hosts that were never seen.")
 @click.option("--ask-become-pass", is_flag=True, help="Ask for the sudo password of the hosts.")
+@SKIP
 def cluster(
     name: str,
     nodes: int | None,
@@ -62,6 +64,7 @@ def cluster(
     no_merge: bool,
     accept_new_host_keys: bool,
     ask_become_pass: bool,
+    skipped: tuple[str, ...],
 ) -> None:
     """Create a cluster, or bring back what differs. Safe to run twice."""
     from provisioner.actions.describe import Wish
@@ -70,18 +73,26 @@ def cluster(
     password = getpass.getpass("sudo password: ") if ask_become_pass else ""
     with _reported(as_json) as progress:
         if dry_run:
-            _plan(name, wish, progress, as_json, accept_new_host_keys, password)
+            _plan(name, wish, progress, as_json, accept_new_host_keys, password, skipped)
         else:
-            _apply(name, wish, progress, as_json, not no_merge, accept_new_host_keys, password)
+            _apply(name, wish, progress, as_json, not no_merge, accept_new_host_keys, password, skipped)
 
 
-def _plan(name: str, wish: "Wish", progress: "Progress", as_json: bool, accept: bool, password: str) -> None:
+def _plan(
+    name: str,
+    wish: "Wish",
+    progress: "Progress",
+    as_json: bool,
+    accept: bool,
+    password: str,
+    skipped: tuple[str, ...],
+) -> None:
     from provisioner.actions.apply import plan_cluster
     from provisioner.actions.describe import describe_wish
 
     home = _home(name)
     spec, record = describe_wish(home, wish)
-    run = _new_run(home, spec, record, progress, accept, password)
+    run = _new_run(home, spec, record, progress, accept, password, skipped)
     changes = _await(_connected(run, plan_cluster(run)))
     progress.end()
     if as_json:
@@ -97,7 +108,14 @@ def _plan(name: str, wish: "Wish", progress: "Progress", as_json: bool, accept: 
 
 
 def _apply(
-    name: str, wish: "Wish", progress: "Progress", as_json: bool, merge: bool, accept: bool, password: str
+    name: str,
+    wish: "Wish",
+    progress: "Progress",
+    as_json: bool,
+    merge: bool,
+    accept: bool,
+    password: str,
+    skipped: tuple[str, ...],
 ) -> None:
     from provisioner import kubeconfig
     from provisioner.actions.apply import apply_cluster
@@ -107,7 +125,7 @@ def _apply(
     existed = home.path.exists()
     spec, record = describe_wish(home, wish)
     with home.lock():
-        run = _new_run(home, spec, record, progress, accept, password)
+        run = _new_run(home, spec, record, progress, accept, password, skipped)
         try:
             changes = _await(_connected(run, apply_cluster(run, record)))
         except BaseException:
@@ -127,6 +145,64 @@ def _apply(
         click.echo(f"Kubeconfig: {home.kubeconfig}")
     else:
         click.echo(f"Nothing to do: cluster {name} is as described.")
+
+
+@provision.command()
+@NAME
+@click.option("--inventory", type=click.Path(path_type=Path), help="File that describes the hosts of a new cluster.")
+@click.option("--list", "listed", is_flag=True, help="Print every check; ask no host.")
+@SKIP
+@click.option("--accept-new-host-keys", is_flag=True, help="Pin the keys of hosts that were never seen.")
+@click.option("--ask-become-pass", is_flag=True, help="Ask for the sudo password of the hosts.")
+@JSON
+def preflight(
+    name: str,
+    inventory: Path | None,
+    listed: bool,
+    skipped: tuple[str, ...],
+    accept_new_host_keys: bool,
+    ask_become_pass: bool,
+    as_json: bool,
+) -> None:
+    """Ask hosts everything that a cluster needs of them. Changes nothing."""
+    from provisioner.preflight.checks import CHECKS
+
+    if listed:
+        for check in CHECKS:
+            told = {"id": check.id, "severity": check.severity, "title": check.title, "cure": check.cure}
+            if as_json:
+                _print_json(told)
+            else:
+                click.echo(f"{check.id:<28}{check.severity:<9}{check.title}")
+        return
+    from provisioner.actions.check_hosts import check_hosts
+    from provisioner.actions.describe import Wish, describe_record, describe_wish
+
+    password = getpass.getpass("sudo password: ") if ask_become_pass else ""
+    with _reported(as_json) as progress:
+        home = _home(name)
+        if inventory is not None:
+            spec, record = describe_wish(home, Wish(inventory=inventory))
+        else:
+            record = _require_record(home)
+            spec = describe_record(home, record)
+        run = _new_run(home, spec, record, progress, accept_new_host_keys, password, skipped)
+        found = _await(_connected(run, check_hosts(run)))
+        progress.end()
+        for result in found:
+            if as_json:
+                told = {"check": result.check, "severity": result.severity, "host": result.host}
+                _print_json({"event": "finding", **told, "why": result.why, "cure": result.cure})
+            else:
+                click.echo(f"{result.severity}: {result}")
+        errors = sum(result.severity == "error" for result in found)
+        asked = len(CHECKS) - len(skipped)
+        if as_json:
+            _print_json({"event": "checked", "checks": asked, "errors": errors, "warnings": len(found) - errors})
+        else:
+            click.echo(f"{asked} checks, {errors} errors, {len(found) - errors} warnings.")
+        if errors:
+            raise click.exceptions.Exit(3)
 
 
 @provision.command()
@@ -278,14 +354,25 @@ def _known_run(name: str, progress: "Progress", password: str = "") -> "Run":
 
 
 def _new_run(
-    home: "ClusterHome", spec: Any, record: "ClusterRecord", progress: "Progress", accept: bool, password: str
+    home: "ClusterHome",
+    spec: Any,
+    record: "ClusterRecord",
+    progress: "Progress",
+    accept: bool,
+    password: str,
+    skipped: tuple[str, ...] = (),
 ) -> "Run":
     from provisioner.actions.describe import machine_provider
     from provisioner.phases.run import Run
+    from provisioner.preflight.run import require_known
     from provisioner.transports.ssh import SshAccess
 
+    require_known(skipped)
     access = SshAccess(known_hosts=home.known_hosts, accept_new_host_keys=accept, become_password=password)
-    return Run(spec=spec, home=home, provider=machine_provider(home, record), access=access, progress=progress)
+    provider = machine_provider(home, record)
+    return Run(
+        spec=spec, home=home, provider=provider, access=access, progress=progress, skipped_checks=frozenset(skipped)
+    )
 
 
 async def _connected(run: "Run", action: Coroutine[Any, Any, ResultT]) -> ResultT:

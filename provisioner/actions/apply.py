@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from cluster.api import resources
 from cluster.client.rest import ApiClient
 from cluster.machinery.status_errors import ApiError
-from inventory.model import HostSpec
+from inventory.model import HostSpec, Provider
 from provisioner import kubeconfig
 from provisioner.bundle.build import ensure_bundle
 from provisioner.errors import ProvisionError
@@ -40,6 +40,8 @@ from provisioner.phases.start_control_plane import start_control_plane
 from provisioner.phases.start_etcd import start_etcd
 from provisioner.phases.validate_hosts import unfit_hosts, validate_hosts
 from provisioner.plan import Change, Observed, make_plan, needing_files, needing_release
+from provisioner.preflight.results import errors_of, warnings_of
+from provisioner.preflight.run import preflight
 from provisioner.state import ClusterRecord, write_atomically
 
 VIRTUAL_ADDRESS_PATIENCE = 20.0  # seconds until a master holds the API's virtual address; two are usual
@@ -48,7 +50,7 @@ VIRTUAL_ADDRESS_PATIENCE = 20.0  # seconds until a master holds the API's virtua
 async def plan_cluster(run: Run) -> tuple[Change, ...]:
     """What `apply_cluster` would do. Changes nothing on hosts, in the API or in the cluster's state."""
     observed = await observe(run)
-    validate_hosts(run.spec, run.facts)
+    validate_hosts(run.spec, run.facts, run.skipped_checks)
     # Hosts that have files already can tell which differ, if all that the files are made from is known.
     complete = hosts_with_certificates(run.spec, run.home.pki, dt.datetime.now(dt.UTC))
     unready = needing_files(run.spec, observed)
@@ -64,7 +66,7 @@ async def apply_cluster(run: Run, record: ClusterRecord) -> tuple[Change, ...]:
     changes = make_plan(run.spec, observed)
     if changes:
         # Hosts that exist are checked before anything is written, those that are made here once they answer.
-        validate_hosts(run.spec, run.facts)
+        validate_hosts(run.spec, run.facts, run.skipped_checks)
         run.home.write_record(record)
         await _apply(run, observed)
     await _write_kubeconfig(run)
@@ -106,7 +108,7 @@ async def _look_at_hosts(run: Run, hosts: Sequence[HostSpec]) -> None:
         failures = failures_in(error)
     await gather_facts(run, [host for host in hosts if host.name in run.transports])
     if failures:
-        raise_together([*failures, *unfit_hosts(run.spec, run.facts)], len(hosts))
+        raise_together([*failures, *unfit_hosts(run.spec, run.facts, run.skipped_checks)], len(hosts))
 
 
 async def _look_at_api(run: Run) -> list[str]:
@@ -135,12 +137,25 @@ async def _apply(run: Run, observed: Observed) -> None:
     async with locked_hosts(run):
         with run.progress.phase("Check the hosts"):
             await gather_facts(run, [h for h in run.spec.hosts if h.name not in run.facts])
-            validate_hosts(run.spec, run.facts)
+            await _check_hosts(run)
         await _bring_files(run, observed)
         async with asyncio.TaskGroup() as tasks:
             # The runtime needs nobody, and importing images takes a while.
             tasks.create_task(_start_runtime(run))
             tasks.create_task(_start_services(run))
+
+
+async def _check_hosts(run: Run) -> None:
+    """Hosts that others made and that are new to us are asked everything; what we made ourselves is as we made it."""
+    new = any(not run.facts_of(host).laid_down for host in run.spec.hosts)
+    if run.spec.provider is not Provider.STATIC or not new:
+        validate_hosts(run.spec, run.facts, run.skipped_checks)
+        return
+    results = await preflight(run)
+    for warning in warnings_of(results):
+        run.progress.line(f"warning: {warning.why}. {warning.cure}", warning.host)
+    if failures := errors_of(results):
+        raise_together(failures, len(run.spec.hosts))
 
 
 async def _issue(run: Run) -> None:

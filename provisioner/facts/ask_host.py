@@ -78,9 +78,14 @@ def listening() -> "dict[int, list[str]]":
     return ports
 
 
-def addresses() -> "dict[str, str]":
+def interfaces() -> "tuple[dict[str, str], dict[str, int]]":
+    """Address -> interface, interface -> bytes of its largest packet."""
+    if shutil.which("ip") is None:
+        return {}, {}
     done = subprocess.run(["ip", "-json", "address"], capture_output=True, check=True)
-    return {entry["local"]: link["ifname"] for link in json.loads(done.stdout) for entry in link.get("addr_info", [])}
+    links = json.loads(done.stdout)
+    held = {entry["local"]: link["ifname"] for link in links for entry in link.get("addr_info", [])}
+    return held, {link["ifname"]: link.get("mtu", 0) for link in links}
 
 
 def laid_down() -> str:
@@ -142,6 +147,7 @@ def units(names: "list[str]") -> "dict[str, dict[str, str]]":
 def main() -> None:
     question = json.loads(sys.argv[1])
     total, swap = memory()
+    held, mtu = interfaces()
     releases = "/opt/hanse/releases"
     current = "/opt/hanse/current"
     has_systemd = os.path.isdir("/run/systemd/system")
@@ -157,7 +163,8 @@ def main() -> None:
         "free": free_space(),
         "time": time.time(),
         "listening": listening(),
-        "addresses": addresses() if shutil.which("ip") else {},
+        "addresses": held,
+        "mtu": mtu,
         "missing_programs": [name for name in PROGRAMS if shutil.which(name) is None],
         "release": os.path.basename(os.readlink(current)) if os.path.islink(current) else "",
         "releases": [n for n in os.listdir(releases) if "." not in n] if os.path.isdir(releases) else [],

@@ -68,6 +68,8 @@ class HostFacts:
     """TCP port -> the systemd service of that program; empty when it is none's."""
     addresses: Mapping[str, str] = field(default_factory=dict)
     """Address -> interface."""
+    mtu: Mapping[str, int] = field(default_factory=dict)
+    """Interface -> bytes of its largest packet."""
     swap: bool = False
     missing_programs: tuple[str, ...] = ()
     release: str = ""
@@ -125,6 +127,7 @@ def parse_facts(told: Mapping[str, Any], asked_at: float) -> HostFacts:
         listening={int(port): program for port, (program, _) in told["listening"].items()},
         listening_units={int(port): unit for port, (_, unit) in told["listening"].items()},
         addresses=told["addresses"],
+        mtu=told["mtu"],
         swap=told["swap"],
         missing_programs=tuple(told["missing_programs"]),
         release=told["release"],

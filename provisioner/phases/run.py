@@ -24,6 +24,8 @@ class Run:
     transports: dict[str, Transport] = field(default_factory=dict)
     facts: dict[str, HostFacts] = field(default_factory=dict)
     bundle: Bundle | None = None
+    skipped_checks: frozenset[str] = frozenset()
+    """Ids of the preflight checks that the operator does not want."""
 
     def transport(self, host: HostSpec) -> Transport:
         return self.transports[host.name]

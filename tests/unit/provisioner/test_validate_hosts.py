@@ -10,7 +10,7 @@ from inventory.sources.nspawn import local_cluster
 from provisioner.errors import HostUnfitError, ProvisionError
 from provisioner.facts.host_facts import HostFacts, UnitFacts, parse_facts
 from provisioner.phase_runner import SeveralHostsError, for_each
-from provisioner.phases.validate_hosts import host_faults, validate_hosts
+from provisioner.phases.validate_hosts import unfit_hosts, validate_hosts
 
 GIB = 1024**3
 FOLDERS = ("/opt/hanse/releases", "/var/lib", "/var/lib/containerd", "/var/lib/etcd")
@@ -18,7 +18,8 @@ FOLDERS = ("/opt/hanse/releases", "/var/lib", "/var/lib/containerd", "/var/lib/e
 
 @pytest.fixture
 def spec() -> ClusterSpec:
-    return local_cluster("dev", 2, "10.89.0.0/24", "/key")
+    made = local_cluster("dev", 2, "10.89.0.0/24", "/key")
+    return dataclasses.replace(made, hosts=tuple(dataclasses.replace(host, interface="") for host in made.hosts))
 
 
 def fit(address: str) -> HostFacts:
@@ -56,10 +57,11 @@ def fit(address: str) -> HostFacts:
 def test_each_check_says_what_is_wrong_and_what_to_do(spec: ClusterSpec, change: dict[str, object], said: str) -> None:
     facts = dataclasses.replace(fit("10.89.0.11"), **change)  # type: ignore[arg-type]
 
-    ((why, step),) = host_faults(spec.hosts[0], facts)
+    (error,) = unfit_hosts(spec, {"dev-1": facts})
 
-    assert said in why
-    assert step.endswith(".")
+    assert error.host == "dev-1"
+    assert said in error.why
+    assert error.next_step.endswith(".")
 
 
 def test_a_fit_host_has_no_faults_and_our_own_services_may_listen(spec: ClusterSpec) -> None:
@@ -67,7 +69,7 @@ def test_a_fit_host_has_no_faults_and_our_own_services_may_listen(spec: ClusterS
         fit("10.89.0.11"), listening={6443: "python3"}, listening_units={6443: "kube-apiserver"}
     )
 
-    assert host_faults(spec.hosts[0], facts) == []
+    assert unfit_hosts(spec, {"dev-1": facts}) == []
 
 
 def test_a_stranger_on_a_port_is_a_fault_also_on_a_host_of_the_cluster(spec: ClusterSpec) -> None:
@@ -75,7 +77,15 @@ def test_a_stranger_on_a_port_is_a_fault_also_on_a_host_of_the_cluster(spec: Clu
         fit("10.89.0.11"), laid_down="files", listening={10250: "nc"}, listening_units={10250: "ssh"}
     )
 
-    assert [why for why, _ in host_faults(spec.hosts[0], facts)] == ["port 10250 of kubelet is taken by nc"]
+    assert [error.why for error in unfit_hosts(spec, {"dev-1": facts})] == ["port 10250 of kubelet is taken by nc"]
+
+
+def test_a_check_is_left_out_by_its_id_alone(spec: ClusterSpec) -> None:
+    facts = dataclasses.replace(fit("10.89.0.11"), swap=True, systemd=False)
+
+    assert [error.why for error in unfit_hosts(spec, {"dev-1": facts}, {"os.systemd"})] == [
+        "it swaps, which makes Pods' memory limits meaningless"
+    ]
 
 
 def test_hosts_that_are_not_made_yet_are_not_judged(spec: ClusterSpec) -> None:
@@ -132,7 +142,8 @@ def test_a_unit_is_stale_when_it_was_started_with_other_inputs() -> None:
     unit = {"active": "active", "started": "5", "running_inputs": "old", "wanted_inputs": "new"}
     told = {
         "os": {"ID": "debian"}, "architecture": "x86_64", "python": [3, 11], "glibc": [2, 36], "cgroup_version": 1,
-        "systemd": True, "memory": 1, "free": {}, "time": 101.0, "listening": {"22": ["sshd", "ssh"]}, "addresses": {},
+        "systemd": True, "memory": 1, "free": {}, "time": 101.0, "listening": {"22": ["sshd", "ssh"]},
+        "addresses": {}, "mtu": {},
         "swap": False, "missing_programs": [], "release": "a", "releases": ["a"], "laid_down": "x",
         "units": {"kubelet": unit},
     }  # fmt: skip
