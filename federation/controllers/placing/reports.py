@@ -1,0 +1,56 @@
+"""What a Placement's status says that members have. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from cluster.machinery.objects import Object
+from federation.api.refs import Ref
+from federation.placement.plans import Assignment
+
+APPLIED, GONE = "Applied", "Gone"
+_COUNTED = {"Deployment", "ReplicaSet", "StatefulSet", "ReplicationController"}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One cluster's word."""
+
+    state: str = ""
+    uid: str = ""
+    """Of the template that a tombstone is about, where the state is Gone."""
+    message: str = ""
+    status: Object | None = None
+    """Of the copy."""
+
+
+NO_REPORT = Report()
+
+
+def reports_of(placement: Object) -> dict[str, Report]:
+    found = (placement.get("status") or {}).get("clusters") or ()
+    return {
+        one["name"]: Report(one.get("state") or "", one.get("uid") or "", one.get("message") or "", one.get("status"))
+        for one in found
+    }
+
+
+def are_ready(ref: Ref, assignments: Iterable[Assignment], reports: Mapping[str, Report]) -> bool:
+    """Whether every cluster has what it was given and says that it runs. True also when nobody was given anything."""
+    return all(is_ready(ref, one, reports.get(one.cluster, NO_REPORT)) for one in assignments)
+
+
+def is_ready(ref: Ref, assignment: Assignment, report: Report) -> bool:
+    if report.state != APPLIED:
+        return False
+    status = report.status or {}
+    if ref.kind in _COUNTED:
+        wanted = assignment.replicas if assignment.replicas is not None else max(1, _number(status, "replicas"))
+        return _number(status, "readyReplicas") >= wanted
+    if ref.kind == "DaemonSet":
+        return _number(status, "numberReady") >= _number(status, "desiredNumberScheduled")
+    return True
+
+
+def _number(status: Object, field: str) -> int:
+    value = status.get(field)
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,193 @@
+"""A Placement's spec as data, and back. Pure; only the placer makes one."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cluster.machinery.objects import Object
+from federation.api.refs import Ref
+from federation.placement.plans import Assignment, Displaced
+
+BACKGROUND, FOREGROUND, ORPHAN = "Background", "Foreground", "Orphan"
+"""How a tombstone is carried out; Orphan: the copy stays in the member and is nobody's any more."""
+DELETED, MISSING, NOT_SELECTED, EVICTED, LEFT = "Deleted", "Missing", "NotSelected", "Evicted", "Left"
+"""Why there is a tombstone. Nobody was seen to ask for Missing and NotSelected: they count for the brake."""
+NOT_READY = "it is not ready"
+"""How select.py begins its words about a member that does not answer."""
+_WORDS = 1024
+_FAULT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A copy that is to go and is not yet known to be gone."""
+
+    cluster: str
+    uid: str
+    """Of the template that it is a copy of."""
+    why: str
+    since: str
+    """RFC 3339."""
+    propagation: str = BACKGROUND
+
+
+@dataclass(frozen=True, slots=True)
+class Evicting:
+    """A copy that stays until its replacement is there."""
+
+    cluster: str
+    replicas: int | None
+    since: str
+    """RFC 3339."""
+    reason: str
+    """That of plans.Eviction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is to be where."""
+
+    api_version: str
+    uid: str = ""
+    """Of the template."""
+    generation: int | None = None
+    policy: str = ""
+    suspended: bool = False
+    overwrite: bool = False
+    delete_with_policy: bool = False
+    overrides_hash: str = ""
+    clusters: tuple[Assignment, ...] = ()
+    evicting: tuple[Evicting, ...] = ()
+    tombstones: tuple[Tombstone, ...] = ()
+    displaced: tuple[Displaced, ...] = ()
+    passed_over: Mapping[str, str] = field(default_factory=dict)
+    unplaced: int = 0
+    fault: str = ""
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is anywhere, and nothing has to go."""
+        return not (self.clusters or self.evicting or self.tombstones)
+
+    def holders(self) -> Iterator[str]:
+        """Clusters that have a copy or may have one still; some more than once."""
+        yield from (one.cluster for one in self.clusters)
+        yield from (one.cluster for one in self.evicting)
+        yield from (one.cluster for one in self.tombstones)
+
+
+def record_of(placement: Object) -> Record:
+    spec = placement["spec"]
+    template = spec["template"]
+    return Record(
+        api_version=template["apiVersion"],
+        uid=template.get("uid") or "",
+        generation=template.get("generation"),
+        policy=spec.get("policy") or "",
+        suspended=bool(spec.get("suspended")),
+        overwrite=spec.get("conflictResolution") == "Overwrite",
+        delete_with_policy=spec.get("deletionPolicy") == "Delete",
+        overrides_hash=spec.get("overridesHash") or "",
+        clusters=tuple(
+            Assignment(
+                one["name"], one.get("replicas"), one.get("completions"), one.get("ordinalStart"), one.get("why") or ""
+            )
+            for one in spec.get("clusters") or ()
+        ),
+        evicting=tuple(
+            Evicting(one["name"], one.get("replicas"), one.get("since") or "", one.get("reason") or "")
+            for one in spec.get("evicting") or ()
+        ),
+        tombstones=tuple(
+            Tombstone(
+                one["cluster"],
+                one.get("uid") or "",
+                one.get("why") or MISSING,
+                one.get("since") or "",
+                one.get("propagation") or BACKGROUND,
+            )
+            for one in spec.get("tombstones") or ()
+        ),
+        displaced=tuple(
+            Displaced(one["cluster"], one.get("replicas") or 0, one.get("ordinalStart"))
+            for one in spec.get("displaced") or ()
+        ),
+        passed_over={one["cluster"]: one.get("why") or "" for one in spec.get("passedOver") or ()},
+        unplaced=spec.get("unplaced") or 0,
+        fault=spec.get("fault") or "",
+    )
+
+
+def spec_of(ref: Ref, record: Record) -> Object:
+    """As it is stored: without what is empty."""
+    template = {
+        "apiVersion": record.api_version,
+        "kind": ref.kind,
+        "namespace": ref.namespace or None,
+        "name": ref.name,
+        "uid": record.uid or None,
+        "generation": record.generation,
+    }
+    spec: dict[str, Any] = {
+        "template": _given(template),
+        "policy": record.policy,
+        "suspended": record.suspended,
+        "conflictResolution": "Overwrite" if record.overwrite else "",
+        "deletionPolicy": "Delete" if record.delete_with_policy else "",
+        "overridesHash": record.overrides_hash,
+        "clusters": _all(
+            {
+                "name": one.cluster,
+                "replicas": one.replicas,
+                "completions": one.completions,
+                "ordinalStart": one.ordinal_start,
+                "why": one.why[:_WORDS] or None,
+            }
+            for one in record.clusters
+        ),
+        "evicting": _all(
+            {"name": one.cluster, "replicas": one.replicas, "since": one.since, "reason": one.reason}
+            for one in record.evicting
+        ),
+        "tombstones": _all(
+            {
+                "cluster": one.cluster,
+                "uid": one.uid,
+                "propagation": one.propagation,
+                "why": one.why,
+                "since": one.since,
+            }
+            for one in record.tombstones
+        ),
+        "displaced": _all(
+            {"cluster": one.cluster, "replicas": one.replicas, "ordinalStart": one.ordinal_start}
+            for one in record.displaced
+        ),
+        "passedOver": [
+            {"cluster": cluster, "why": why[:_WORDS]} for cluster, why in sorted(record.passed_over.items())
+        ],
+        "unplaced": record.unplaced,
+        "fault": record.fault[:_FAULT],
+    }
+    return {name: value for name, value in spec.items() if value}
+
+
+def is_worth_a_write(old: Record, new: Record) -> bool:
+    """
+    Whether anything is different but the words for a member that is not ready.
+
+    It is passed over with other words than before, and will be with the former ones in a moment.
+    """
+    words = dict(new.passed_over)
+    for cluster, why in old.passed_over.items():
+        if cluster in words and (why.startswith(NOT_READY) or words[cluster].startswith(NOT_READY)):
+            words[cluster] = why
+    return replace(new, passed_over=words) != old
+
+
+def _all(items: Iterable[Mapping[str, Any]]) -> list[Object]:
+    return [_given(item) for item in items]
+
+
+def _given(item: Mapping[str, Any]) -> Object:
+    return {name: value for name, value in item.items() if value is not None and value != ""}
