@@ -10,8 +10,10 @@ _TICKS_PER_SECOND = 100  # USER_HZ, the same on every Linux that a user sees
 class Figures:
     """name, value, unit: one line each."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, *, full: bool = False) -> None:
         self._out = out
+        self.full = full
+        """Whether suites that have a short form are to take the long one."""
         self._rows: list[dict[str, Any]] = []
 
     def add(self, name: str, value: float, unit: str) -> None:

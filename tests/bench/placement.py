@@ -26,6 +26,12 @@ def measure(figures: Figures) -> None:
     _burst(figures)
 
 
+def plans_by_capacity(clusters: int) -> float:
+    """A second."""
+    members = [Member(f"member-{at:03d}", capacity=Capacity(1000, 64_000, 2**38)) for at in range(clusters)]
+    return _rate(members, PropagationPolicy("p", "n", division=Division(preference=CAPACITY)), Situation())
+
+
 def template(number: int, replicas: int) -> dict[str, object]:
     container = {"name": "c", "image": "web:1", "resources": {"requests": {"cpu": "500m", "memory": "256Mi"}}}
     return {

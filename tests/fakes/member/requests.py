@@ -35,7 +35,7 @@ from cluster.machinery.timestamps import format_time
 from tests.fakes.member.controllers import DEFINITIONS, Controllers
 from tests.fakes.member.generated import nodes
 from tests.fakes.member.peculiarities import Peculiarities
-from tests.fakes.member.store import Store, Stored
+from tests.fakes.member.store import Rest, Store, Stored
 from tests.fakes.member.watching import Matches, Watcher
 from tests.fakes.member.writes import Asked, Writes
 
@@ -154,16 +154,16 @@ class Api:
         return match
 
     def listing(self, resource: Resource, namespace: str, query: Mapping[str, str], *, partial: bool) -> bytes:
-        version = self.store.version
         if query.get("continue"):
-            version, rest = self.store.continued(query["continue"])
+            rest = self.store.continued(query["continue"])
         else:
-            matches = self.matches(resource, query)
-            rest = [one for one in self.store.objects(resource, namespace) if matches is None or matches(one)]
-        page, token = self.store.page(rest, version, int(query.get("limit") or 0))
-        metadata: Object = {"resourceVersion": str(version)}
+            matches, listed = self.matches(resource, query), self.store.objects(resource, namespace)
+            chosen = listed if matches is None else [one for one in listed if matches(one)]
+            rest = Rest(self.store.version, chosen)
+        page, token = self.store.page(rest, int(query.get("limit") or 0))
+        metadata: Object = {"resourceVersion": str(rest.version)}
         if token:
-            metadata |= {"continue": token, "remainingItemCount": len(rest) - len(page)}
+            metadata |= {"continue": token, "remainingItemCount": len(rest.listed) - rest.start - len(page)}
         kind, api_version = f"{resource.kind}List", resource.api_version
         if partial:
             kind, api_version = "PartialObjectMetadataList", "meta.k8s.io/v1"

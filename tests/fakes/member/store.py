@@ -8,7 +8,7 @@ import base64
 import bisect
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -50,6 +50,14 @@ class Stored(NamedTuple):
         )  # fmt: skip
 
 
+class Rest(NamedTuple):
+    """What of a list is still to be told."""
+
+    version: int
+    listed: Sequence[Stored]
+    start: int = 0
+
+
 class Change(NamedTuple):
     type: str
     version: int
@@ -64,7 +72,9 @@ class Store:
         self._objects: dict[Place, dict[Key, Stored]] = {}
         self._order: dict[Place, list[Key]] = {}
         self._history: deque[Change] = deque(maxlen=HISTORY)
-        self._snapshots: dict[str, tuple[int, list[Stored]]] = {}
+        self._snapshots: dict[str, Rest] = {}
+        self._listed: dict[tuple[Place, str], Sequence[Stored]] = {}
+        """Whole lists by place and namespace, until something in the place changes."""
         self._tokens = itertools.count(1)
         self._forgotten = 0
         """Version before which no change is known any more."""
@@ -77,9 +87,15 @@ class Store:
     def get(self, resource: Resource, key: Key) -> Stored | None:
         return self._objects.get(place_of(resource), {}).get(key)
 
-    def objects(self, resource: Resource, namespace: str = "") -> Iterator[Stored]:
-        """In the order of namespaces and names."""
+    def objects(self, resource: Resource, namespace: str = "") -> Sequence[Stored]:
+        """In the order of namespaces and names. What is returned does not change any more."""
         place = place_of(resource)
+        listed = self._listed.get((place, namespace))
+        if listed is None:
+            listed = self._listed[place, namespace] = tuple(self._in_order(place, namespace))
+        return listed
+
+    def _in_order(self, place: Place, namespace: str) -> Iterator[Stored]:
         found, order = self._objects.get(place, {}), self._order.get(place, [])
         start = bisect.bisect_left(order, Key(namespace, "")) if namespace else 0
         for key in order[start:]:
@@ -103,18 +119,19 @@ class Store:
 
     # --- pages
 
-    def page(self, rest: list[Stored], version: int, limit: int) -> tuple[list[Stored], str]:
+    def page(self, rest: Rest, limit: int) -> tuple[Sequence[Stored], str]:
         """The first of a list, and the token for what is left."""
-        if not limit or len(rest) <= limit:
-            return rest, ""
+        start, left = rest.start, len(rest.listed) - rest.start
+        if not limit or left <= limit:
+            return rest.listed[start:], ""
         token = base64.urlsafe_b64encode(orjson.dumps({"v": "meta.k8s.io/v1", "n": next(self._tokens)})).decode()
-        self._snapshots[token] = version, rest[limit:]
+        self._snapshots[token] = rest._replace(start=start + limit)
         while len(self._snapshots) > SNAPSHOTS:
             del self._snapshots[next(iter(self._snapshots))]
-        return rest[:limit], token
+        return rest.listed[start : start + limit], token
 
-    def continued(self, token: str) -> tuple[int, list[Stored]]:
-        """Version and rest of a list. Raises Gone."""
+    def continued(self, token: str) -> Rest:
+        """Raises Gone, BadRequest."""
         found = self._snapshots.get(token)
         if found is None:
             if not token.startswith("eyJ"):
@@ -159,14 +176,20 @@ class Store:
         place = place_of(resource)
         self._objects.setdefault(place, {}).update({stored.key: stored for stored in objects})
         self._order[place] = sorted(self._objects[place])
+        self._changed(place)
         self._forgotten = self.version
 
     def _tell(self, change: Change) -> None:
+        self._changed(change.place)
         if len(self._history) == HISTORY:
             self._forgotten = self._history[0].version
         self._history.append(change)
         for listener in list(self.listeners):
             listener(change)
+
+    def _changed(self, place: Place) -> None:
+        for known in [known for known in self._listed if known[0] == place]:
+            del self._listed[known]
 
     # --- trouble
 
@@ -182,6 +205,7 @@ class Store:
         self._snapshots.clear()
         self.version = version
         self._forgotten = version
+        self._listed.clear()
         for place, objects in self._objects.items():
             for key, stored in objects.items():
                 content = orjson.loads(stored.body)
