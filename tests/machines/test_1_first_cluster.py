@@ -46,6 +46,23 @@ def test_status_reads_and_reports_every_part(cluster: Operator) -> None:
     assert json.loads(done.out)
 
 
+def test_preflight_finds_its_own_hosts_fit(cluster: Operator) -> None:
+    done = cluster.provision("preflight", NAME, "--json")
+
+    told = [json.loads(line) for line in done.out.splitlines()]
+    errors = [one for one in told if one["event"] == "finding" and one["severity"] == "error"]
+    assert (done.code, errors) == (0, [])
+    assert told[-1]["event"] == "checked"
+    assert told[-1]["checks"] >= 60
+
+
+def test_a_check_that_does_not_exist_cannot_be_skipped(cluster: Operator) -> None:
+    done = cluster.provision("preflight", NAME, "--skip-check", "all")
+
+    assert done.code == 2
+    assert "there is no check all" in done.err
+
+
 def test_second_run_changes_nothing(cluster: Operator) -> None:
     versions = {n["metadata"]["name"]: n["metadata"]["uid"] for n in cluster.get("nodes")["items"]}
 

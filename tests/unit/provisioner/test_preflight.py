@@ -209,6 +209,7 @@ def test_ipv6_has_to_be_there_where_it_is_used(spec: ClusterSpec) -> None:
 
 def test_what_lies_on_a_host_of_ours_is_its_own(spec: ClusterSpec) -> None:
     told = {
+        "writable": {**FIT["writable"], "/opt/hanse/releases": False},
         "remains": ["/var/lib/etcd/member", "/etc/cni/net.d"],
         "units": ["etcd", "kubelet", "chrony"],
         "udp": {"4789": "*"},
