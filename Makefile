@@ -11,7 +11,7 @@ STAMP := $(VENV)/.set-up
 APT_PACKAGES := python3-venv iproute2 nftables libnftables1 openssh-client openssh-server systemd-container mmdebstrap \
 	debian-archive-keyring zstd ca-certificates curl procps
 # What the integration tests run for real, beside the release's own etcd.
-TEST_PACKAGES := containerd runc containernetworking-plugins busybox-static catatonit bind9 knot
+TEST_PACKAGES := containerd runc containernetworking-plugins busybox-static catatonit bind9 knot chromium
 PYTEST := $(BIN)/python -m pytest
 # Tests over real sockets, processes and clocks get a second try on a busy machine; a rerun is shown by name.
 RETRY := --reruns 1 -rR

@@ -198,6 +198,7 @@ class Apiserver:
             audit=self.audit,
             views=self.views,
             viewed=self.profile.viewed,
+            public=self.profile.public,
         )
 
     def _elsewhere(self, found: Route) -> bool:

@@ -29,6 +29,13 @@ class Views(Protocol):
         """The server stops: what still runs ends."""
 
 
+class PublicPages(Protocol):
+    """Static pages that anybody may read: they hold nothing of anybody's."""
+
+    def find(self, request: web.BaseRequest) -> web.Response | None:
+        """None for a path that is none of theirs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     definitions: tuple[Object, ...] = ()
@@ -44,6 +51,7 @@ class Profile:
     views: "Callable[[Apiserver], Views] | None" = None
     viewed: frozenset[tuple[str, str]] = frozenset()
     """(group, plural) of kinds that `views` serves: they can be read and not written."""
+    public: PublicPages | None = None
 
     @property
     def groups(self) -> frozenset[str]:

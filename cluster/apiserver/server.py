@@ -18,7 +18,7 @@ from cluster.apiserver.deadlines import seconds_allowed
 from cluster.apiserver.impersonation import impersonated
 from cluster.apiserver.in_flight import InFlight
 from cluster.apiserver.negotiation import negotiate
-from cluster.apiserver.profile import Views
+from cluster.apiserver.profile import PublicPages, Views
 from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.requests import ANONYMOUS, Attributes, Authorizer, Decision, UserInfo
 from cluster.apiserver.router import Route, route, segments_are_safe
@@ -58,6 +58,7 @@ class ApiServer:
         audit: "Audit | None" = None,
         views: Views | None = None,
         viewed: frozenset[tuple[str, str]] = frozenset(),
+        public: PublicPages | None = None,
     ) -> None:
         """`viewed` are the kinds, by group and plural, that `views` serve."""
         self._registry = registry
@@ -73,6 +74,7 @@ class ApiServer:
         self._request_timeout = request_timeout
         self._views = views
         self._viewed = viewed
+        self._public = public
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
@@ -103,6 +105,8 @@ class ApiServer:
         return response
 
     async def _serve(self, request: web.BaseRequest, found: Route) -> web.StreamResponse:
+        if self._public is not None and not found.resource and (page := self._public.find(request)) is not None:
+            return page  # whoever asks: a browser has no login before it has the page
         user = await (self._user(request) if self._audit is None else self._audited_user(request, found, self._audit))
         attributes = _attributes(found, user)
         decision = await self._authorizer.authorize(attributes)

@@ -9,6 +9,7 @@ who does not read is dropped when the buffer has grown past a limit, and comes b
 import asyncio
 import random
 from collections.abc import Callable
+from typing import Protocol
 
 import orjson
 from aiohttp import web
@@ -33,6 +34,18 @@ MIN_SECONDS, MAX_SECONDS = 1800, 3600
 _BATCH = 200
 
 
+class Outlet(Protocol):
+    """Where events go: the connection itself, or what puts them into another form for it."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def is_closing(self) -> bool: ...
+
+    def get_write_buffer_size(self) -> int: ...
+
+    def abort(self) -> None: ...
+
+
 def frame(kind: bytes, obj: bytes) -> bytes:
     """One event as one HTTP chunk."""
     line = b'{"type":"%s","object":%s}\n' % (kind, obj)
@@ -43,7 +56,7 @@ class WatchStream:
     """One watcher. Everything but `serve` is called from the cache, in order, without waiting."""
 
     def __init__(
-        self, kind: Kind, namespace: str, matches: Matches, view: View, include: str, transport: asyncio.Transport
+        self, kind: Kind, namespace: str, matches: Matches, view: View, include: str, transport: Outlet
     ) -> None:
         self._kind = kind
         self._namespace = namespace
@@ -179,6 +192,11 @@ class Watcher:
         self._ending = False
         self._turns = Turns()
 
+    @property
+    def watching(self) -> int:
+        """How many watches there are."""
+        return len(self._streams)
+
     def end_all(self) -> None:
         """Let every watch end cleanly, and those that are just beginning; clients go on at another server."""
         self._ending = True
@@ -203,20 +221,13 @@ class Watcher:
             await self._lister.fresh(options.resource_version)
         if state:
             kind.cache.check_readable(namespace)
-        response = web.StreamResponse(
-            headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
-        )
-        response.enable_chunked_encoding()
-        writer = await response.prepare(request)
-        transport = request.transport
-        if transport is None or writer is None:
-            raise ConnectionResetError("the client went away before its watch began")
-        writer.send_headers()
+        response, transport = await _opened(request)
         form: Callable[..., WatchStream] = self.converting if kind.converts else WatchStream
         stream = form(kind, namespace, matches, view, include, transport)
         stream.turns = self._turns
         stops: list[Callable[[], None]] = []
         self._streams.add(stream)
+        reading = _reading(response, stream.done)
         try:
             async with asyncio.timeout(options.timeout_seconds or random.uniform(MIN_SECONDS, MAX_SECONDS)):  # noqa: S311
                 stops.append(kind.cache.subscribe(stream.deliver, stream.end))
@@ -231,6 +242,8 @@ class Watcher:
                 stream.bookmark(self._cache.revision)
         finally:
             self._streams.discard(stream)
+            if reading is not None:
+                reading.cancel()
             await stream.leave()
             for stop in stops:
                 stop()
@@ -261,3 +274,36 @@ class Watcher:
                 return
             stream.prepend(missed)
         stream.go_live()
+
+
+async def _opened(request: web.BaseRequest) -> tuple[web.StreamResponse, Outlet]:
+    """The answer's head is sent. Raises ConnectionResetError, and Forbidden for a foreign page."""
+    if "Upgrade" in request.headers:
+        from cluster.apiserver import watch_websocket  # few clients want one
+
+        if watch_websocket.wanted(request):
+            socket = await watch_websocket.opened(request)
+            return socket, watch_websocket.Frames(_transport(request))
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
+    response.enable_chunked_encoding()
+    writer = await response.prepare(request)
+    transport = _transport(request)
+    if writer is None:
+        raise ConnectionResetError("the client went away before its watch began")
+    writer.send_headers()
+    return response, transport
+
+
+def _transport(request: web.BaseRequest) -> asyncio.Transport:
+    if request.transport is None:
+        raise ConnectionResetError("the client went away before its watch began")
+    return request.transport
+
+
+def _reading(response: web.StreamResponse, gone: asyncio.Event) -> asyncio.Task[None] | None:
+    """A WebSocket's client says by a frame that it leaves; others close their connection."""
+    if not isinstance(response, web.WebSocketResponse):
+        return None
+    from cluster.apiserver import watch_websocket
+
+    return asyncio.create_task(watch_websocket.read(response, gone), name="websocket of a watch")

@@ -5,6 +5,7 @@ What the federation's apiserver has differently from a cluster's: its own kinds,
 from cluster.apiserver.profile import Profile
 from cluster.apiserver.registry.strategies import Generational, JobStrategy
 from federation.api.kinds import SYSTEM_NAMESPACE, definitions
+from federation.apiserver.board.serving import BoardPages
 from federation.apiserver.views.serving import VIEWS, MemberViews
 
 PLUGINS_OFF = frozenset(
@@ -41,5 +42,6 @@ def profile() -> Profile:
         plugins_off=PLUGINS_OFF,
         views=MemberViews,
         viewed=VIEWS,
+        public=BoardPages(),
         strategies={"jobs.batch": JobTemplate, "replicationcontrollers": ControllerTemplate},
     )

@@ -46,10 +46,10 @@ class Endpoint:
 
 
 @contextlib.contextmanager
-def federation_apiserver(home: pathlib.Path, *flags: str) -> Iterator[Endpoint]:
-    """Runs while the block runs, on a store in a file."""
+def federation_apiserver(home: pathlib.Path, *flags: str, port: int = 0) -> Iterator[Endpoint]:
+    """Runs while the block runs, on a store in a file. `port`: one that is free; 0 finds one."""
     home.mkdir(parents=True, exist_ok=True)
-    [port] = free_ports(1)
+    port = port or free_ports(1)[0]
     (home / "tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\n')
     config = home / "kubeconfig"
     config.write_text(KUBECONFIG.format(port=port, ca=home / "certs" / "apiserver.crt", token=TOKEN))
