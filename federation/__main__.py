@@ -1,5 +1,6 @@
 """`federate …`: the federation operator's entry point."""
 
+from federation import object_commands
 from federation.cli import federate
 
 
@@ -7,6 +8,8 @@ def main() -> None:
     """The entry point."""
     federate(prog_name="federate")
 
+
+__all__ = ["main", "object_commands"]
 
 if __name__ == "__main__":
     main()

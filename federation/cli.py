@@ -43,14 +43,14 @@ def init(name: str, as_json: bool, data_dir: Path | None, **given: Any) -> None:
     from federation.host import control_plane
     from federation.host.services import context_name, url
 
-    with _reported(as_json):
+    with reported(as_json):
         homes.check_name(name)
         home = Home(name)
         with home.lock():
             wanted = _wanted(home, {**given, "data_dir": str(data_dir.absolute()) if data_dir else None})
             started = asyncio.run(control_plane.init(home, wanted))
         if as_json:
-            _print_json(
+            print_json(
                 {"federation": name, "server": url(wanted), "kubeconfig": str(home.kubeconfig), "started": started}
             )
             return
@@ -86,13 +86,13 @@ def stop(name: str, as_json: bool) -> None:
     """Stop a federation's services on this host. Its data stays; `init` starts it again."""
     from federation.host import control_plane
 
-    with _reported(as_json):
+    with reported(as_json):
         home = homes.chosen(name)
         home.require()
         with home.lock():
             stopped = control_plane.stop(home)
         if as_json:
-            _print_json({"federation": name, "stopped": stopped})
+            print_json({"federation": name, "stopped": stopped})
         else:
             click.echo(f"Stopped {', '.join(stopped)}." if stopped else "Nothing ran.")
 
@@ -104,13 +104,13 @@ def destroy(name: str, as_json: bool) -> None:
     """Stop a federation and remove what was made for it on this host. Members keep what they have."""
     from federation.host import control_plane
 
-    with _reported(as_json):
+    with reported(as_json):
         home = homes.chosen(name)
         home.require()
         with home.lock():
             control_plane.destroy(home)
         if as_json:
-            _print_json({"federation": name, "destroyed": True})
+            print_json({"federation": name, "destroyed": True})
         else:
             click.echo(f"Federation {name} is gone.")
 
@@ -119,7 +119,7 @@ def destroy(name: str, as_json: bool) -> None:
 @click.argument("name", required=False)
 def kubeconfig(name: str | None) -> None:
     """Print the administrator's kubeconfig."""
-    with _reported(False):
+    with reported(False):
         home = homes.chosen(name)
         home.require()
         click.echo(home.kubeconfig.read_text(), nl=False)
@@ -132,10 +132,10 @@ def status(name: str | None, as_json: bool) -> None:
     """Members, what is placed on them, and DNS. Reads only."""
     from federation.host import control_plane
 
-    with _reported(as_json):
+    with reported(as_json):
         found = asyncio.run(control_plane.status(homes.chosen(name)))
         if as_json:
-            _print_json(found)
+            print_json(found)
             return
         for line in _lines(found):
             click.echo(line)
@@ -181,11 +181,11 @@ def join(cluster: str, config: Path, context: str | None, federation: str | None
     """Make a cluster a member. Safe to repeat, which also renews the federation's login in it."""
     from federation.host import members
 
-    with _reported(as_json):
+    with reported(as_json):
         joined = asyncio.run(members.join(homes.chosen(federation), cluster, config, context))
         server = joined["spec"]["serverAddressByClientCIDRs"][0]["serverAddress"]
         if as_json:
-            _print_json({"cluster": cluster, "server": server, "uid": joined["spec"]["uid"]})
+            print_json({"cluster": cluster, "server": server, "uid": joined["spec"]["uid"]})
         else:
             click.echo(f"Cluster {cluster} at {server} is a member.")
 
@@ -199,10 +199,10 @@ def leave(cluster: str, force: bool, federation: str | None, as_json: bool) -> N
     """Let a cluster go. It keeps its workloads; the federation's login in it is removed."""
     from federation.host import members
 
-    with _reported(as_json):
+    with reported(as_json):
         left = asyncio.run(members.leave(homes.chosen(federation), cluster, force=force))
         if as_json:
-            _print_json({"cluster": cluster, "left": True, "remains": left})
+            print_json({"cluster": cluster, "left": True, "remains": left})
             return
         click.echo(f"Cluster {cluster} has left.")
         for line in left:
@@ -221,10 +221,10 @@ def dns_status(federation: str | None, as_json: bool) -> None:
     """Every name, its targets, and what is wrong with it. Reads only."""
     from federation.host import control_plane
 
-    with _reported(as_json):
+    with reported(as_json):
         records = asyncio.run(control_plane.dns_records(homes.chosen(federation)))
         if as_json:
-            _print_json({"records": records})
+            print_json({"records": records})
             return
         for one in records:
             targets = ", ".join(
@@ -237,7 +237,7 @@ def dns_status(federation: str | None, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def _reported(as_json: bool) -> Iterator[None]:
+def reported(as_json: bool) -> Iterator[None]:
     """Errors turned into words and exit codes."""
     code = 0
     try:
@@ -246,7 +246,7 @@ def _reported(as_json: bool) -> Iterator[None]:
         code = error.exit_code
         if as_json:
             said = {"what": error.what, "why": error.why, "next_step": error.next_step}
-            _print_json({"event": "error", "exit_code": code, **said})
+            print_json({"event": "error", "exit_code": code, **said})
         else:
             click.echo(f"Error: {error}", err=True)
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -256,5 +256,5 @@ def _reported(as_json: bool) -> Iterator[None]:
         raise click.exceptions.Exit(code)
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     click.echo(json.dumps(value))

@@ -74,6 +74,8 @@ def test_a_federation_from_its_making_to_its_end(operator: Operator) -> None:
     assert (found["clusters"], found["placements"]["total"], found["dnsZone"]) == ([], 0, "fed.example.com")
     assert found["services"]["apiserver"] == operator.pid()
 
+    # Without its controllers, which would take away names that no Service asks for.
+    os.kill(found["services"]["controller-manager"], signal.SIGKILL)
     record = {"name": "web.shop.prod.svc.fed.example.com", "type": "A", "ttl": 5, "stale": True}
     record_set = {
         "apiVersion": "federation.hanse.io/v1beta1",
@@ -86,6 +88,21 @@ def test_a_federation_from_its_making_to_its_end(operator: Operator) -> None:
     assert operator.json("status")["dns"] == {"recordSets": 1, "records": 1, "stale": 1, "failing": 0}
     said = operator.run("dns", "status").stdout
     assert said == "web.shop.prod.svc.fed.example.com 5 A 192.0.2.1 (east)  [serves its last answer]\n"
+
+    login = operator.json("board")
+    assert login["url"] == f"{made['server']}/board/"
+    anybody = Endpoint(operator.home, made["server"], pathlib.Path("/dev/null"))
+    viewer = (
+        "--token",
+        login["token"],
+        "--server",
+        made["server"],
+        "--insecure-skip-tls-verify",
+        "--kubeconfig=/dev/null",
+    )
+    assert anybody.kubectl(*viewer, "get", "clusters.federation,dnsrecordsets", "-A").returncode == 0
+    for more in (("get", "secrets", "-A"), ("delete", "dnsrecordset", "web"), ("get", "configmaps")):
+        assert "forbidden" in anybody.kubectl(*viewer, *more).stderr
 
     # A second run finds everything as it is.
     first = operator.pid()
