@@ -20,10 +20,11 @@ from dataclasses import dataclass, replace
 from cluster.client.controller import is_being_emptied
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
-from cluster.client.workqueue import ShutDown, WorkQueue
+from cluster.client.workqueue import ShutDown
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError, Conflict
 from federation.api.refs import Ref, placement_key, ref_of_template
+from federation.controllers.links.lanes import Lanes
 from federation.controllers.placing import metrics
 from federation.controllers.placing.decide import Circumstances, Decision, decide, merged
 from federation.controllers.placing.endings import Endings
@@ -48,6 +49,7 @@ from federation.placement.workloads import demand_of, is_divided
 log = logging.getLogger(__name__)
 
 WORKERS = 16
+BASE_BACKOFF, MAX_BACKOFF = 0.01, 30.0  # seconds
 ISOLATION_LOOK = 1.0  # seconds
 
 
@@ -87,7 +89,7 @@ class Placer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sources, self._limits, self._now, self._clock = sources, limits, now, clock
-        self.queue: WorkQueue[Ref] = WorkQueue()
+        self.queue: Lanes[Ref] = Lanes(base_backoff=BASE_BACKOFF, max_backoff=MAX_BACKOFF)
         self.store = PlacementStore(client, sources.placements, sources.cluster_placements)
         self.needs, self.promises = Needs(), Promises()
         self.fleet = Fleet(sources.clusters, isolated, now)
@@ -100,7 +102,7 @@ class Placer:
             self.needs,
             self.kinships,
             at_once=self.queue.add,
-            in_turn=self.queue.add,
+            in_turn=self.queue.add_slow,
             asked_for=self.endings.asked_for.add,
         )
         self._isolated = isolated
@@ -120,7 +122,7 @@ class Placer:
             await informer.wait_synced()
         self._learn()
         self.wakes.start(self.fleet, self.book)
-        self._limits.listen(self.queue.add)
+        self._limits.listen(self.queue.add_slow)
         self._started = True
         metrics.TOMBSTONES.set_function(lambda: self._sum(lambda spec: len(spec.get("tombstones") or ())))
         metrics.UNPLACED.set_function(lambda: self._sum(lambda spec: spec.get("unplaced") or 0))

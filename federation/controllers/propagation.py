@@ -6,9 +6,13 @@ Called by the federation's controller manager.
 
 import asyncio
 
+from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
+from federation.api.resources import CLUSTER_PROPAGATION_POLICIES, PROPAGATION_POLICIES
 from federation.controllers.links.reporter import StatusReporter
 from federation.controllers.links.sources import Sources, informers
+from federation.controllers.place import Placer, PlacerSources
+from federation.controllers.placing.policy_book import PolicyInformers
 from federation.controllers.propagate import Propagate
 from federation.controllers.templates import Templates
 from federation.controllers.watch_members import WatchMembers
@@ -20,11 +24,23 @@ async def run_propagation(client: ApiClient, members: WatchMembers) -> None:
     async with ApiClient(client.config, user_agent="hanse-federation-propagation", connections=0) as reading:
         templates = Templates(reading)
         read = informers(reading)
+        policies = PolicyInformers(
+            Informer(reading, PROPAGATION_POLICIES),
+            Informer(reading, CLUSTER_PROPAGATION_POLICIES),
+            read["overrides"],
+            read["cluster_overrides"],
+        )
         sources = Sources(templates, clusters=members.clusters, **read)
         reporter = StatusReporter(client, sources.placements, sources.cluster_placements)
+        placer = Placer(
+            client,
+            PlacerSources(templates, sources.placements, sources.cluster_placements, members.clusters, policies),
+            isolated=lambda: members.isolated,
+        )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(templates.run(), name="templates")
-            for informer in read.values():
+            for informer in (*read.values(), policies.propagation, policies.cluster_propagation):
                 tasks.create_task(informer.run(), name=informer.resource.qualified)
+            tasks.create_task(placer.run(), name="placer")
             tasks.create_task(reporter.run(), name="status of placements")
             tasks.create_task(Propagate(sources, members.secrets, reporter).run(), name="propagate")
