@@ -54,6 +54,10 @@ class WatchMembers:
         self._renewed: dict[str, float] = {}
         self._isolation = Isolation()
         self._looking: dict[str, asyncio.Task[None]] = {}
+        self._arrived = asyncio.Event()
+        """Something has come that a member is made of: whoever just joins is not to wait for the next round."""
+        self.clusters.add_handler(on_add=lambda _: self._arrived.set())
+        self.secrets.add_handler(on_add=lambda _: self._arrived.set())
 
     @property
     def isolated(self) -> bool:
@@ -68,14 +72,40 @@ class WatchMembers:
                 await self.clusters.wait_synced()
                 await self.secrets.wait_synced()
                 while True:
-                    began = self._clock()
+                    until = self._clock() + PROBE_INTERVAL
                     await self._round(tasks)
-                    await asyncio.sleep(max(0.0, PROBE_INTERVAL - (self._clock() - began)))
+                    while await self._somebody_arrived(until - self._clock()):
+                        await self._welcome(tasks)
         finally:
             await self._clients.close()
 
+    def _present(self) -> dict[str, Object]:
+        return {cluster["metadata"]["name"]: cluster for cluster in self.clusters.list() if _is_push(cluster)}
+
+    async def _somebody_arrived(self, seconds: float) -> bool:
+        """Waits that long at most."""
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._arrived.wait()
+        except TimeoutError:
+            return False
+        self._arrived.clear()
+        return True
+
+    async def _welcome(self, tasks: asyncio.TaskGroup) -> None:
+        """Look at members that have never answered; the others have their rounds."""
+        strangers = {
+            name: cluster
+            for name, cluster in self._present().items()
+            if self._health.get(name, Health()).answered is None and self._secret(cluster) is not None
+        }
+        await asyncio.gather(*(self._probe(name, cluster) for name, cluster in strangers.items()))
+        for name, cluster in strangers.items():
+            await self._tell(name, cluster)
+            self._look_if_due(name, cluster, tasks)
+
     async def _round(self, tasks: asyncio.TaskGroup) -> None:
-        present = {cluster["metadata"]["name"]: cluster for cluster in self.clusters.list() if _is_push(cluster)}
+        present = self._present()
         for known in (self._health, self._facts, self._due, self._renewed):
             for name in [name for name in known if name not in present]:
                 del known[name]
@@ -83,12 +113,15 @@ class WatchMembers:
         self._isolation = isolation_of(self._isolation, self._health, self._clock())
         for name, cluster in present.items():
             await self._tell(name, cluster)
-            if self._health[name].phase == health.READY and self._clock() >= self._due.get(name, 0.0):
-                self._due[name] = self._clock() + FACTS_INTERVAL
-                task = self._looking.get(name)
-                if task is None or task.done():
-                    self._looking[name] = tasks.create_task(self._look(name, cluster), name=f"facts of {name}")
+            self._look_if_due(name, cluster, tasks)
         await self._clients.tidy(present)
+
+    def _look_if_due(self, name: str, cluster: Object, tasks: asyncio.TaskGroup) -> None:
+        if self._health[name].phase == health.READY and self._clock() >= self._due.get(name, 0.0):
+            self._due[name] = self._clock() + FACTS_INTERVAL
+            task = self._looking.get(name)
+            if task is None or task.done():
+                self._looking[name] = tasks.create_task(self._look(name, cluster), name=f"facts of {name}")
 
     def _member(self, cluster: Object) -> Member:
         """Raises MemberFault."""
@@ -114,11 +147,17 @@ class WatchMembers:
             member = self._member(cluster).client
             async with asyncio.timeout(FACTS_SECONDS):
                 await self._keep_login(name, cluster, member)
-                self._facts[name] = await facts.collect(member)
+                found = await facts.collect(member)
         except TimeoutError:
             log.warning("cluster %s does not say what it has: no answer within %g s", name, FACTS_SECONDS)
         except (ApiError, MemberFault) as fault:
             log.warning("cluster %s does not say what it has: %s", name, fault)
+        else:
+            first = name not in self._facts
+            self._facts[name] = found
+            now = self.clusters.get(Key("", name))
+            if first and now is not None and name in self._health:
+                await self._tell(name, now)
 
     async def _keep_login(self, name: str, cluster: Object, member: ApiClient) -> None:
         secret = self._secret(cluster)
