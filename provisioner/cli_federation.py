@@ -79,6 +79,7 @@ def init(
                     "federation": name,
                     "changes": len(changes),
                     "kubeconfig": str(home.kubeconfig),
+                    "server": spec.api_endpoint,
                     "servers": list(spec.api_servers),
                     "name_servers": [host.address for host in spec.hosts],
                 }

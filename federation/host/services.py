@@ -26,6 +26,8 @@ def context_name(name: str) -> str:
 
 
 def url(description: Description) -> str:
+    if description.on_hosts:
+        return description.server
     address = _reachable(description.bind_address)
     return f"https://{f'[{address}]' if ':' in address else address}:{description.secure_port}"
 

@@ -185,7 +185,7 @@ def _place(record: ClusterRecord) -> dict[str, str]:
 
 def _refuse_other_quorum(home: ClusterHome, have: ClusterSpec, wanted: ClusterSpec) -> None:
     """Members come and go one at a time, by commands of their own; a different list here would split the quorum."""
-    for role in (Role.ETCD, Role.CONTROL_PLANE, Role.FEDERATION):
+    for role in (Role.FEDERATION, Role.ETCD, Role.CONTROL_PLANE):
         old, new = (sorted(h.name for h in spec.with_role(role)) for spec in (have, wanted))
         if old != new:
             raise InventoryError(
