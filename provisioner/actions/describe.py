@@ -95,25 +95,26 @@ def _static_record(home: ClusterHome, known: ClusterRecord | None, wish: Wish) -
             "--region and --zone go with local machines", why="of other hosts the file says where each is",
             next_step="Write `labels: {topology.kubernetes.io/region: …, topology.kubernetes.io/zone: …}` there.",
         )  # fmt: skip
+    if wish.nodes is not None:
+        raise InventoryError(
+            "--nodes does not go with hosts that exist already", why="which these are is said elsewhere",
+            next_step="Leave --nodes away.",
+        )  # fmt: skip
     if wish.inventory is not None and wish.hosts:
         raise InventoryError(
             "--hosts does not go with --inventory", why="both say which hosts there are", next_step="Leave one away.",
         )  # fmt: skip
-    if wish.hosts and wish.nodes is None:
+    if wish.hosts:
         return ClusterRecord(
             provider=Provider.STATIC, inventory=_listed(home.name, wish.hosts), inventory_name="command line"
         )
     if wish.inventory is None:
         if known:
             return known
+        other = ", or addresses with --hosts" if home.kind == FEDERATION else ""
         raise InventoryError(
             "which hosts?", why="provider static needs an inventory file",
-            next_step="Give one with --inventory FILE; `provision schema` describes it.",
-        )  # fmt: skip
-    if wish.nodes is not None:
-        raise InventoryError(
-            "--nodes does not go with --inventory", why="the file says which hosts there are",
-            next_step="Leave --nodes away.",
+            next_step=f"Give one with --inventory FILE{other}; `provision schema` describes it.",
         )  # fmt: skip
     text = read_text(wish.inventory)
     return ClusterRecord(
