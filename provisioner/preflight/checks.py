@@ -16,9 +16,9 @@ CHECKS: tuple[Check, ...] = (
 
 OF_PODS = frozenset(
     {
-        "cgroup.controllers", "cgroup.cpuset", "disk.containerd", "disk.containerd-filesystem", "kernel.bridge", "kernel.conntrack",
-        "kernel.namespaces", "kernel.nf-conntrack-max", "kernel.nf-tables", "kernel.overlay", "kernel.rp-filter",
-        "kernel.seccomp", "kernel.veth", "kernel.vxlan", "net.overlap", "net.vxlan-port", "os.nodev",
+        "cgroup.controllers", "cgroup.cpuset", "disk.containerd", "disk.containerd-filesystem", "kernel.bridge",
+        "kernel.conntrack", "kernel.namespaces", "kernel.nf-conntrack-max", "kernel.nf-tables", "kernel.overlay",
+        "kernel.rp-filter", "kernel.seccomp", "kernel.veth", "kernel.vxlan", "net.overlap", "net.vxlan-port", "os.nodev",
         "remains.cni-config", "remains.containerd-runs", "remains.crio-runs", "remains.docker-runs", "remains.links",
     }
 )  # fmt: skip
