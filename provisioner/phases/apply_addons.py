@@ -24,7 +24,9 @@ def addons(spec: ClusterSpec) -> list[tuple[Resource, Mapping[str, Any]]]:
 def _federation_addons() -> list[tuple[Resource, Mapping[str, Any]]]:
     """Its controller manager is beyond RBAC; name servers and whoever holds the API's address are not."""
     records = [
-        {"apiGroups": ["federation.hanse.io"], "resources": ["dnsrecordsets"], "verbs": ["get", "list", "watch"]}
+        {"apiGroups": ["federation.hanse.io"], "resources": ["dnsrecordsets"], "verbs": ["get", "list", "watch"]},
+        # Serials count from the federation's birth, which is this namespace's.
+        {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"]},
     ]
     turns = [
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
