@@ -19,7 +19,8 @@ OF_PODS = frozenset(
         "cgroup.controllers", "cgroup.cpuset", "disk.containerd", "disk.containerd-filesystem", "kernel.bridge",
         "kernel.conntrack", "kernel.namespaces", "kernel.nf-conntrack-max", "kernel.nf-tables", "kernel.overlay",
         "kernel.rp-filter", "kernel.seccomp", "kernel.veth", "kernel.vxlan", "net.overlap", "net.vxlan-port",
-        "os.nodev", "remains.cni-config", "remains.containerd-runs", "remains.crio-runs", "remains.docker-runs", "remains.links",
+        "os.nodev", "remains.cni-config", "remains.containerd-runs", "remains.crio-runs", "remains.docker-runs",
+        "remains.links",
     }
 )  # fmt: skip
 """Hosts of a federation run none, so these are not asked there."""
