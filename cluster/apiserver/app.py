@@ -95,8 +95,9 @@ class Apiserver:
         self.services = ServiceResolver(self.registry, to_endpoints=options.enable_aggregator_routing)
         self.webhooks: WebhookClient | None = None
         self.custom = CustomResources(
-            self.registry, self.cache, self.writer, self._webhook_client, profile.definitions, profile.resources
-        )
+            self.registry, self.cache, self.writer, self._webhook_client,
+            profile.definitions, profile.resources, profile.viewed,
+        )  # fmt: skip
         self.aggregator = Aggregator(self.registry, options, self.services)
         self.registration = Registration(self.registry, profile.definitions)
         self.lister = Lister(self.cache, self.store)
