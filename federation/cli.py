@@ -21,6 +21,7 @@ from federation.host.home import PROVIDERS, Description, Home
 
 if TYPE_CHECKING:
     from federation.host.hosts import HostOptions
+    from federation.host.members import Invited
     from federation.host.provisioning import Tell
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -257,23 +258,63 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     "--kubeconfig",
     "config",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
+    default=None,
     help="A login at the cluster that may make ServiceAccounts and ClusterRoles.",
 )
 @click.option("--context", default=None, help="Context of that kubeconfig (default its current one).")
+@click.option("--pull", is_flag=True, help="The federation does not reach the cluster: an agent in it connects to us.")
+@click.option("--image", default="", help="With --pull: image of the agent, for a Deployment in the cluster.")
 @FEDERATION
 @JSON
-def join(cluster: str, config: Path, context: str | None, federation: str | None, as_json: bool) -> None:
-    """Make a cluster a member. Safe to repeat, which also renews the federation's login in it."""
+def join(
+    cluster: str,
+    config: Path | None,
+    context: str | None,
+    pull: bool,
+    image: str,
+    federation: str | None,
+    as_json: bool,
+) -> None:
+    """Make a cluster a member. Safe to repeat, which also renews its login or its agent's invitation."""
+    from federation.errors import WrongInputError
     from federation.host import members
 
     with reported(as_json):
+        if pull:
+            invited = asyncio.run(members.invite(homes.chosen(federation), cluster, config, context, image))
+            _tell_invited(invited, image, as_json)
+            return
+        if config is None:
+            raise WrongInputError(
+                f"cluster {cluster} cannot join", why="there is no --kubeconfig",
+                next_step="Give one, or --pull when the cluster can reach the federation and not the other way.",
+            )  # fmt: skip
         joined = asyncio.run(members.join(homes.chosen(federation), cluster, config, context))
         server = joined["spec"]["serverAddressByClientCIDRs"][0]["serverAddress"]
         if as_json:
             print_json({"cluster": cluster, "server": server, "uid": joined["spec"]["uid"]})
         else:
             click.echo(f"Cluster {cluster} at {server} is a member.")
+
+
+def _tell_invited(invited: "Invited", image: str, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "cluster": invited.cluster,
+                "manifest": str(invited.manifest),
+                "tokenFile": str(invited.token),
+                "arguments": invited.arguments,
+                "applied": invited.applied,
+            }
+        )
+        return
+    click.echo(f"Cluster {invited.cluster} is invited; for a day its agent can get its certificate.")
+    if not invited.applied:
+        click.echo(f"  kubectl --context CLUSTER apply -f {invited.manifest}")
+    if not image:
+        click.echo("The manifest has no Deployment (--image). On a host that reaches both, with the token file there:")
+        click.echo(f"  python -m federation.agent --kubeconfig=FILE {' '.join(invited.arguments)}")
 
 
 @federate.command()

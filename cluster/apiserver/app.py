@@ -104,7 +104,8 @@ class Apiserver:
         self.watcher = Watcher(self.cache, self.lister)
         self.watcher.converting = _converting_stream
         self.verbs = Verbs(self.writer, self.lister, self.watcher)
-        self.security = security.build(options, self.registry)
+        first = profile.authorizer(self.registry) if profile.authorizer is not None else None
+        self.security = security.build(options, self.registry, first)
         self.audit = _recorder(options)
         self.around = Surroundings(self.registry, self.registry, self.security.authorizer)
         self.views = profile.views(self) if profile.views is not None else None
@@ -116,6 +117,7 @@ class Apiserver:
             self.registry,
             authorizer=self.security.authorizer,
             extra=self._late_plugins(),
+            more=profile.plugins,
             configurations=admission_configuration.load(options.access.admission_config),
             kept_namespaces=profile.namespaces,
         )
