@@ -32,6 +32,7 @@ class _Running:
 
     config: ClientConfig
     task: asyncio.Task[None]
+    link: Link | None = None
 
 
 class Propagate:
@@ -54,6 +55,16 @@ class Propagate:
                 self._changed.clear()
                 self._agree(tasks)
                 await self._changed.wait()
+
+    def conditions(self, cluster: str) -> list[Object]:
+        """What a link has found that concerns its whole member, as conditions without their times."""
+        running = self._running.get(cluster)
+        if running is None or running.link is None:
+            return []
+        return [
+            {"type": one.type, "status": "True", "reason": one.reason, "message": one.message}
+            for one in running.link.conditions
+        ]
 
     def _note(self, _obj: Object) -> None:
         self._changed.set()
@@ -97,8 +108,11 @@ class Propagate:
 
         while True:
             client = ApiClient(config, user_agent=USER_AGENT, connections=0, token_source=token)
+            link = Link(name, client, self._sources, self._reporter)
+            if (running := self._running.get(name)) is not None:
+                running.link = link
             try:
-                await Link(name, client, self._sources, self._reporter).run()
+                await link.run()
             except Exception:
                 log.exception("the link to cluster %s failed and is started again", name)
             finally:

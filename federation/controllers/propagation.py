@@ -9,6 +9,7 @@ import asyncio
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
 from federation.api.resources import CLUSTER_PROPAGATION_POLICIES, PROPAGATION_POLICIES
+from federation.controllers.aggregate_status import AggregateStatus
 from federation.controllers.links.reporter import StatusReporter
 from federation.controllers.links.sources import Sources, informers
 from federation.controllers.place import Placer, PlacerSources
@@ -37,10 +38,14 @@ async def run_propagation(client: ApiClient, members: WatchMembers) -> None:
             PlacerSources(templates, sources.placements, sources.cluster_placements, members.clusters, policies),
             isolated=lambda: members.isolated,
         )
+        statuses = AggregateStatus(client, templates, sources.placements, sources.cluster_placements)
+        propagate = Propagate(sources, members.secrets, reporter)
+        members.more_conditions = propagate.conditions
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(templates.run(), name="templates")
             for informer in (*read.values(), policies.propagation, policies.cluster_propagation):
                 tasks.create_task(informer.run(), name=informer.resource.qualified)
             tasks.create_task(placer.run(), name="placer")
             tasks.create_task(reporter.run(), name="status of placements")
-            tasks.create_task(Propagate(sources, members.secrets, reporter).run(), name="propagate")
+            tasks.create_task(statuses.run(), name="status of templates")
+            tasks.create_task(propagate.run(), name="propagate")

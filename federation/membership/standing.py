@@ -4,6 +4,8 @@ A member's health and facts as the status of its Cluster. Pure.
 Conditions are v1 federation's Ready and Offline, and Isolated where the federation takes itself to be cut off.
 """
 
+from collections.abc import Iterable
+
 from cluster.machinery.objects import Object
 from federation.membership.health import PENDING, READY, SUSPECT, Health
 
@@ -16,7 +18,9 @@ _UNREACHABLE = ("False", "ClusterNotReachable")
 ISOLATED = "half of the members were lost at once: the federation takes itself to be cut off and moves nothing"
 
 
-def status_of(before: Object, health: Health, facts: Object | None, now: str, *, isolated: bool) -> Object:
+def status_of(
+    before: Object, health: Health, facts: Object | None, now: str, *, isolated: bool, more: Iterable[Object] = ()
+) -> Object:
     """
     What the status should be.
 
@@ -24,6 +28,7 @@ def status_of(before: Object, health: Health, facts: Object | None, now: str, *,
         before: the present status; times of conditions that stay are taken from it.
         facts: newly collected ones; None leaves those of before.
         now: RFC 3339.
+        more: conditions that others have found, without their times.
     """
     status, reason = _READY.get(health.phase, _UNREACHABLE)
     ready = _condition("Ready", status, reason, health.message or "GET /readyz is answered")
@@ -32,6 +37,7 @@ def status_of(before: Object, health: Health, facts: Object | None, now: str, *,
     wanted = [ready, offline]
     if isolated:
         wanted.append(_condition("Isolated", "True", "MembersLostAtOnce", ISOLATED))
+    wanted += [dict(one) for one in more]
     known = {one["type"]: one for one in before.get("conditions") or ()}
     for condition in wanted:
         old = known.get(condition["type"], {})

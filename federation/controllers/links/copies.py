@@ -40,6 +40,8 @@ class Copy:
     hash: str = ""
     """Of what was rendered when it was written last."""
     adopted: bool = False
+    owned: bool = False
+    """We wrote it ourselves, and nobody copied it from what we wrote."""
     print: bytes = b""
     status: bytes = b""
     """JSON; empty where there is none."""
@@ -71,6 +73,7 @@ def copy_of(obj: Object) -> Copy:
         template_generation=int(generation) if generation.isdecimal() else 0,
         hash=annotations.get(APPLIED) or "",
         adopted=annotations.get(ADOPTED) == "true",
+        owned=own_fields(obj) is not None or LAST_APPLIED in annotations,
         print=print_of(obj),
         status=orjson.dumps(status) if isinstance(status, dict) and status else b"",
         body=orjson.dumps(obj),

@@ -5,65 +5,34 @@ Everything that one member gets: its queue, its workers, and what is known of it
     tasks.create_task(link.run())
 
 Knows of no other member. Looks at one object at a time: its Placements and its template as they are now, the member's
-object as it is now; first what is to go, then what is to be there.
-Not here    what is decided (decide.py), what is sent (writes.py), who is told (reporter.py).
+object as it is now; first what is to go (clear.py), then what is to be there (bring.py).
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Hashable
-from dataclasses import dataclass
 
-from cluster.api.resources import Resource
-from cluster.client.metrics import Counter, Gauge
+from cluster.client.metrics import Gauge
 from cluster.client.rest import ApiClient
 from cluster.client.workqueue import ShutDown
-from cluster.machinery.objects import Key, Object
 from cluster.machinery.status_errors import ApiError
-from federation.api.refs import Ref, group_of
-from federation.controllers.links import fights
-from federation.controllers.links.copies import Copy, first_difference, owners_of
-from federation.controllers.links.decide import (
-    Action,
-    Adopt,
-    Apply,
-    Create,
-    Delete,
-    Fail,
-    Going,
-    Known,
-    Look,
-    Nowhere,
-    Release,
-    Rendered,
-    Settled,
-    Verify,
-    Wait,
-    decide,
-    decide_ending,
-)
+from federation.api.refs import Ref
+from federation.controllers.links.brakes import DELETIONS_WAIT, HELD, QUARANTINED, Brake, is_confirmed
+from federation.controllers.links.bring import Bringer
+from federation.controllers.links.clear import Clearer
+from federation.controllers.links.copies import Copy
+from federation.controllers.links.desk import Desk
 from federation.controllers.links.failures import Failure, failure_of
 from federation.controllers.links.lanes import Lanes
 from federation.controllers.links.member_api import MemberApi
-from federation.controllers.links.parts import (
-    APPLIED,
-    CONFLICT,
-    DELETING,
-    FAILED,
-    GONE,
-    PENDING,
-    Part,
-    Tombstone,
-    part_of,
-)
+from federation.controllers.links.parts import DELETING, FAILED, Part, part_of
 from federation.controllers.links.reach import Reach
-from federation.controllers.links.rendering import rendered_for
-from federation.controllers.links.reports import Found, Reporter
+from federation.controllers.links.reports import Condition, Reporter
 from federation.controllers.links.served import Served
 from federation.controllers.links.sources import Sources
-from federation.controllers.links.writes import Taken, Writer
-from federation.placement.members import member_of
+from federation.controllers.links.survey import suspicion
+from federation.controllers.links.waiting import ForKind, ForLeave, ForObject
+from federation.controllers.links.writes import Writer
 
 log = logging.getLogger(__name__)
 
@@ -71,22 +40,10 @@ WORKERS = 16
 SHORT = 100
 """So many keys may wait before a resync adds more."""
 RESYNC = 600.0  # seconds between looks at everything without a reason
-RELOOK = 60.0  # seconds between looks at what is not ours, and therefore not watched
 BASE_BACKOFF, MAX_BACKOFF = 0.2, 60.0  # seconds
+NOT_SURVEYED = "what the cluster has is being read"
 QUEUE = Gauge("hanse_federation_link_queue_length", "Objects that wait for a look in a member.", ("cluster",))
-DRIFTS = Counter("hanse_federation_drift_corrections_total", "Changes in members that were set back.", ("cluster",))
-CONFLICTS = Counter("hanse_federation_conflicts_total", "Objects in members that nobody federated.", ("cluster",))
-
-
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """The last time an object was as it should be."""
-
-    settled: Settled
-    home: Key
-    uid: str
-    """Of the template."""
-    observed: int | None
+HELD_COPIES = Gauge("hanse_federation_member_objects", "Objects of the federation in a member.", ("cluster",))
 
 
 class Link:
@@ -96,33 +53,34 @@ class Link:
         self.name = name
         self._sources, self._reporter = sources, reporter
         self._api = MemberApi(name, client)
-        self._writer = Writer(self._api)
         self._served = Served(name, client, self._kinds_changed, self._copy_changed)
         self._reach = Reach(name, client, self._member_returned)
         self._queue: Lanes[Ref] = Lanes(base_backoff=BASE_BACKOFF, max_backoff=MAX_BACKOFF)
+        self._desk = Desk(name, sources, reporter, self._queue, self._served, Writer(self._api))
+        self._brake = Brake(name, time.monotonic)
+        self._bringer = Bringer(self._desk)
+        self._clearer = Clearer(self._desk, self._brake, lambda: self._quarantine)
+        self._quarantine = NOT_SURVEYED
+        """Why nothing may be deleted; empty when it may."""
         self._dirty: set[Ref] = set()
         """Objects that the federation changed, so that more than the member's copy has to be looked at."""
-        self._memory: dict[Ref, _Memory] = {}
-        self._fights: dict[Ref, fights.Fight] = {}
-        self._doubtful: set[Ref] = set()
-        """What is known of them is out of date."""
         self._stranded: set[Ref] = set()
         """Objects whose turn came while the member did not answer."""
-        self._waiting: dict[Hashable, set[Ref]] = {}
-        """Kinds and objects that have to be there first -> who waits for them."""
-        self._tried: set[Ref] = set()
-        """Objects whose first write was answered, however."""
-        self._feed = asyncio.Event()
+        self._feed, self._kinds = asyncio.Event(), asyncio.Event()
+        self._apis: object = None
 
     async def run(self) -> None:
         """Until cancelled."""
         QUEUE.set_function(lambda: float(len(self._queue)), self.name)
+        HELD_COPIES.set_function(lambda: float(len(self._served)), self.name)
         self._sources.listen(self.name, self)
+        self.member_changed()
         self._feed.set()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._served.run(), name=f"{self.name}: kinds")
                 tasks.create_task(self._reach.run(), name=f"{self.name}: reach")
+                tasks.create_task(self._survey(), name=f"{self.name}: survey")
                 tasks.create_task(self._resync(), name=f"{self.name}: resync")
                 for number in range(WORKERS):
                     tasks.create_task(self._work(), name=f"{self.name}: worker {number}")
@@ -130,10 +88,18 @@ class Link:
             self._sources.forget(self.name)
             self._queue.shut_down()
 
+    @property
+    def conditions(self) -> list[Condition]:
+        """For the status of its Cluster."""
+        if self._quarantine and self._quarantine != NOT_SURVEYED:
+            return [Condition(DELETIONS_WAIT, QUARANTINED, self._quarantine)]
+        return [Condition(DELETIONS_WAIT, HELD, self._brake.why)] if self._brake.why else []
+
     # --- what happens --------------------------------------------------------------------------------------
 
     def changed(self, ref: Ref, *, at_once: bool) -> None:
         self._dirty.add(ref)
+        self._clearer.expect(ref, self._parts(ref))
         if at_once:
             self._queue.forget(ref)
             self._queue.add(ref)
@@ -141,24 +107,33 @@ class Link:
             self._queue.add_slow(ref)
 
     def member_changed(self) -> None:
-        self._served.look_again()
+        cluster = self._sources.cluster(self.name)
+        apis = ((cluster or {}).get("status") or {}).get("apis")
+        if apis != self._apis:
+            self._apis = apis
+            self._served.look_again()
+        self._brake.confirmed = is_confirmed(cluster)
+        if self._brake.confirmed:
+            if self._quarantine != NOT_SURVEYED:
+                self._end_quarantine()
+            self._desk.waiting.happened(ForLeave())
 
     def everything_changed(self) -> None:
         self._feed.set()
 
     def _kinds_changed(self) -> None:
-        for kind in [one for one in self._waiting if isinstance(one, tuple) and len(one) == 2]:
-            self._wake(kind)
+        self._kinds.set()
+        self._desk.waiting.kinds_changed()
 
     def _copy_changed(self, ref: Ref, gone: bool) -> None:
         if ref.kind == "CustomResourceDefinition":
             self._served.look_again()
-        memory = self._memory.get(ref)
+        memory = self._desk.memory.get(ref)
         if memory is not None and not gone and ref not in self._dirty:
-            copy = self._served.copy(ref)
-            if isinstance(copy, Copy) and not copy.deleting and _is_settled(memory.settled, copy):
+            copy, settled = self._served.copy(ref), memory.settled
+            if isinstance(copy, Copy) and not copy.deleting and (settled.uid, settled.print) == (copy.uid, copy.print):
                 copy.body = None
-                self._say_applied(memory, copy)
+                self._desk.say_applied(memory, copy)
                 return
         self._queue.add(ref)
 
@@ -181,16 +156,46 @@ class Link:
                 if number % SHORT == 0:
                     await self._queue.until_shorter(SHORT)
                 self._dirty.add(ref)
+                self._clearer.expect(ref, self._parts(ref))
                 self._queue.add_slow(ref)
 
-    def _wait_for(self, ref: Ref, needed: Hashable) -> None:
-        self._waiting.setdefault(needed, set()).add(ref)
+    # --- is the store older than the member ----------------------------------------------------------------
 
-    def _wake(self, needed: Hashable) -> None:
-        for ref in self._waiting.pop(needed, ()):
-            self._queue.add(ref)
+    async def _survey(self) -> None:
+        while not self._all_read():
+            await self._kinds.wait()
+            self._kinds.clear()
+        why = suspicion(self.name, self._served.copies(), self._sources)
+        if why and not self._brake.confirmed:
+            log.warning("%s", why)
+            self._quarantine = why
+            return
+        self._quarantine = ""
+        self._desk.waiting.happened(ForLeave())
+
+    def _all_read(self) -> bool:
+        """Whether everything is known that the member has of the kinds that concern it."""
+        if not self._served.known:
+            return False
+        wanted = {(ref.group, ref.kind): self._sources.resource(ref) for ref in self._sources.refs_for(self.name)}
+        read = True
+        for kind, resource in wanted.items():
+            found = (self._served.resource(resource) if resource else None) or self._served.any_version(kind)
+            if found is not None and not self._served.watch(found):
+                read = False
+        return read
+
+    def _end_quarantine(self) -> None:
+        if self._quarantine:
+            log.info("cluster %s: deletions are confirmed", self.name)
+            self._quarantine = ""
+            self._reporter.confirmation_used(self.name)
 
     # --- one object ----------------------------------------------------------------------------------------
+
+    def _parts(self, ref: Ref) -> list[Part]:
+        found = (part_of(one, self.name) for one in self._sources.placements_of(ref))
+        return [part for part in found if not part.empty]
 
     async def _work(self) -> None:
         while True:
@@ -216,38 +221,40 @@ class Link:
                 self._queue.done(ref)
 
     async def _look_at(self, ref: Ref) -> None:
-        parts = [part for one in self._sources.placements_of(ref) if not (part := part_of(one, self.name)).empty]
+        parts = self._parts(ref)
         if not parts:
-            self._forget(ref)
+            self._desk.forget(ref)
+            self._bringer.forget(ref)
+            self._clearer.expect(ref, [])
+            await self._clearer.clear_stray(ref)
             return
         for part in parts:
-            if part.tombstones and not await self._end(ref, part):
+            if part.tombstones and not await self._clearer.clear(ref, part):
                 return
         for part in parts:
             if part.assignment is not None or part.evicting:
-                await self._place(ref, part)
-
-    def _forget(self, ref: Ref) -> None:
-        self._memory.pop(ref, None)
-        self._fights.pop(ref, None)
-        self._tried.discard(ref)
+                await self._bringer.bring(ref, part)
+        if self._brake.used_up():
+            self._reporter.confirmation_used(self.name)
 
     def _failed(self, ref: Ref, failure: Failure, error: ApiError) -> None:
+        desk = self._desk
         if failure.without_apply and self._api.applies:
             log.info("cluster %s does not know server-side apply: %s", self.name, error)
             self._api.applies = False
         if failure.look:
-            self._doubtful.add(ref)
+            desk.doubtful.add(ref)
         if failure.lacks_namespace:
-            self._wait_for(ref, Ref("", "Namespace", "", ref.namespace))
+            desk.waiting.add(ref, ForObject(Ref("", "Namespace", "", ref.namespace)))
         if failure.lacks_kind:
             self._served.look_again()
-            self._wait_for(ref, (ref.group, ref.kind))
+            desk.waiting.add(ref, ForKind(ref.group, ref.kind))
         if failure.state:
             self._say_failed(ref, failure)
         if failure.state == FAILED:
             log.warning("cluster %s: %s: %s", self.name, ref, error)
-            self._answered(ref)
+            desk.answered(ref)
+            self._clearer.gives_up(ref)
         if failure.unreachable:
             self._stranded.add(ref)
             self._reach.lost()
@@ -256,217 +263,9 @@ class Link:
         else:
             self._queue.add_rate_limited(ref)
 
-    # --- what is to go -------------------------------------------------------------------------------------
-
-    async def _end(self, ref: Ref, part: Part) -> bool:
-        """Carry out tombstones; whether all are."""
-        self._memory.pop(ref, None)
-        for tombstone in part.tombstones:
-            state = await self._end_one(ref, tombstone)
-            if state != GONE:
-                self._reporter.report(part.home, self.name, Found(DELETING, uid=tombstone.uid, message=state))
-                return False
-        self._reporter.report(part.home, self.name, Found(GONE, uid=part.tombstones[0].uid))
-        self._tried.discard(ref)
-        return True
-
-    async def _end_one(self, ref: Ref, tombstone: Tombstone) -> str:
-        """GONE, or why it is not yet."""
-        kind = (ref.group, ref.kind)
-        resource = self._served.any_version(kind)
-        if resource is None:
-            if self._served.is_gone(kind):
-                return GONE
-            self._wait_for(ref, kind)
-            return "the cluster does not say whether it serves this kind"
-        if not self._served.watch(resource):
-            self._wait_for(ref, kind)
-            return "the objects of the cluster are being read"
-        known = self._known(ref)
-        for _ in range(2):
-            ending = decide_ending(tombstone, known, kind)
-            if not isinstance(ending, Look):
-                break
-            known = await self._ask(ref, resource)
-        match ending:
-            case Delete():
-                if await self._writer.delete(resource, ref, ending.uid, ending.propagation):
-                    return GONE
-                return "its finalizers run in the cluster"
-            case Release():
-                await self._writer.release(resource, ref)
-                return GONE
-            case Going():
-                return "its finalizers run in the cluster"
-            case _:
-                return GONE
-
-    # --- what is to be there -------------------------------------------------------------------------------
-
-    async def _place(self, ref: Ref, part: Part) -> None:
-        template = self._sources.template(ref)
-        if template is None:
-            return  # deleted, or not read yet: the placer decides
-        resource = self._resource_for(ref, part, template)
-        if resource is None:
-            return
-        rendered = self._render(template, part)
-        memory = self._memory.get(ref)
-        known = self._known(ref)
-        action: Action = Look()
-        for _ in range(2):
-            action = decide(part, rendered, known, memory.settled if memory else None)
-            if not isinstance(action, Look):
-                break
-            known = await self._ask(ref, resource)
-        await self._carry_out(ref, part, resource, rendered, known, action)
-
-    def _resource_for(self, ref: Ref, part: Part, template: Object) -> Resource | None:
-        """The member's, once its objects of the kind are read; else the object waits."""
-        kind, version = (ref.group, ref.kind), template["apiVersion"].rpartition("/")[2]
-        wanted = self._sources.resource(ref)
-        found = self._served.resource(wanted) if wanted is not None and wanted.version == version else None
-        if found is None:
-            self._wait_for(ref, kind)
-            if self._served.known and wanted is not None:
-                self._report(ref, part, Found(PENDING, message=self._not_served(template)))
-            return None
-        if not self._served.watch(found):
-            self._wait_for(ref, kind)
-            return None
-        return found
-
-    def _not_served(self, template: Object) -> str:
-        kind, version = template["kind"], template["apiVersion"]
-        others = self._served.versions((group_of(version), kind))
-        if others:
-            return f"the cluster serves {kind} in {', '.join(others)} and not in {version}"
-        return f"the cluster does not serve {kind} in {version}"
-
-    def _render(self, template: Object, part: Part) -> Rendered | None:
-        cluster = self._sources.cluster(self.name)
-        if cluster is None:
-            return None
-        return rendered_for(template, part, member_of(cluster), self._sources.overrides_for(template))
-
-    def _known(self, ref: Ref) -> Known:
-        if ref in self._doubtful:
-            return Nowhere.UNSEEN
-        return self._served.copy(ref)
-
-    async def _ask(self, ref: Ref, resource: Resource) -> Known:
-        found = await self._writer.look(resource, ref)
-        self._doubtful.discard(ref)
-        return found if found is not None else Nowhere.ABSENT
-
-    async def _carry_out(
-        self, ref: Ref, part: Part, resource: Resource, rendered: Rendered | None, known: Known, action: Action
-    ) -> None:
-        copy = known if isinstance(known, Copy) else None
-        match action:
-            case Wait():
-                if action.why:
-                    self._report(ref, part, Found(PENDING, message=action.why))
-                return
-            case Fail():
-                self._report(ref, part, Found(FAILED, message=action.why))
-                self._answered(ref)
-                return
-            case _:
-                pass
-        if rendered is None or (rendered.fault and copy is None):
-            return
-        try:
-            match action:
-                case Create() | Apply():
-                    if isinstance(action, Apply) and action.drift and not self._may_correct(ref, part, rendered, copy):
-                        return
-                    answer = await self._writer.put(action, resource, rendered, part.generation, copy)
-                    copy = self._served.wrote(ref, answer)
-                case Verify() if copy is not None:
-                    if not await self._writer.verify(resource, rendered, copy):
-                        DRIFTS.inc(self.name)
-                        answer = await self._writer.put(Apply(), resource, rendered, part.generation, copy)
-                        copy = self._served.wrote(ref, answer)
-                case Adopt():
-                    answer = await self._writer.adopt(action, resource, rendered, part.generation)
-                    copy = self._served.wrote(ref, answer)
-                case _:
-                    pass
-        except Taken as conflict:
-            CONFLICTS.inc(self.name)
-            self._report(ref, part, Found(CONFLICT, message=str(conflict)))
-            self._answered(ref)
-            self._queue.add_after(ref, RELOOK)
-            return
-        if copy is not None:
-            self._settle(ref, part, rendered, copy)
-
-    def _may_correct(self, ref: Ref, part: Part, rendered: Rendered, copy: Copy | None) -> bool:
-        """Count a correction; not while somebody changes the same field again and again."""
-        live = copy.whole() if copy is not None else None
-        where = (first_difference(rendered.obj, live) if live is not None else "") or "a field"
-        now = time.monotonic()
-        before = self._fights.get(ref)
-        if before is not None and before.field == where and now < before.until:
-            owners = owners_of(live, where) if live is not None else ""
-            self._report(ref, part, Found(CONFLICT, message=fights.words(before, owners)))
-            self._queue.add_after(ref, before.until - now)
-            return False
-        self._fights[ref] = fights.corrected(before, where, now)
-        DRIFTS.inc(self.name)
-        return True
-
-    def _settle(self, ref: Ref, part: Part, rendered: Rendered, copy: Copy) -> None:
-        copy.body = None
-        settled = Settled(copy.uid, rendered.hash, copy.print)
-        memory = self._memory[ref] = _Memory(settled, part.home, part.uid, part.generation)
-        if not part.tombstones:
-            self._say_applied(memory, copy)
-        self._answered(ref)
-
-    def _answered(self, ref: Ref) -> None:
-        """Who waits for this object waits no longer: it is there, or it will not be soon."""
-        if ref not in self._tried:
-            self._tried.add(ref)
-        self._wake(ref)
-
-    # --- what is said --------------------------------------------------------------------------------------
-
-    def _say_applied(self, memory: _Memory, copy: Copy) -> None:
-        found = Found(
-            APPLIED, memory.uid, memory.settled.hash, copy.generation, memory.observed, status=copy.status_object()
-        )
-        self._reporter.report(memory.home, self.name, found)
-
-    def _report(self, ref: Ref, part: Part, found: Found) -> None:
-        if part.tombstones:
-            return  # until the placer has taken them away, all that counts is whether they are carried out
-        copy = self._served.copy(ref)
-        known = copy if isinstance(copy, Copy) and copy.managed else None
-        self._reporter.report(
-            part.home,
-            self.name,
-            Found(
-                found.state,
-                part.uid,
-                known.hash if known else "",
-                known.generation if known else 0,
-                known.template_generation if known else None,
-                found.message,
-                known.status_object() if known else None,
-            ),
-        )
-
     def _say_failed(self, ref: Ref, failure: Failure) -> None:
-        for placement in self._sources.placements_of(ref):
-            part = part_of(placement, self.name)
+        for part in self._parts(ref):
             if part.tombstones:
-                uid = part.tombstones[0].uid
-                self._reporter.report(part.home, self.name, Found(DELETING, uid=uid, message=failure.message))
+                self._desk.say_of_tombstone(part, DELETING, part.tombstones[0].uid, failure.message)
             elif part.assignment is not None:
-                self._report(ref, part, Found(failure.state, message=failure.message))
-
-
-def _is_settled(settled: Settled, copy: Copy) -> bool:
-    return settled.uid == copy.uid and settled.print == copy.print
+                self._desk.say(ref, part, failure.state, failure.message)

@@ -18,7 +18,8 @@ from cluster.client.workqueue import ShutDown, WorkQueue
 from cluster.machinery.objects import Key, Object
 from cluster.machinery.status_errors import ApiError, Conflict, NotFound
 from cluster.machinery.timestamps import format_time
-from federation.api.resources import CLUSTER_PLACEMENTS, PLACEMENTS
+from federation.api.resources import CLUSTER_PLACEMENTS, CLUSTERS, PLACEMENTS
+from federation.controllers.links.brakes import CONFIRM
 from federation.controllers.links.parts import APPLIED, GONE, clusters_of
 from federation.controllers.links.reports import Found
 
@@ -42,6 +43,8 @@ class StatusReporter:
         self._newest: dict[Key, Object] = {}
         """What our last write was answered, until the informer has it."""
         self._queue: WorkQueue[Key] = WorkQueue(base_backoff=0.2, max_backoff=30.0)
+        self._used: asyncio.Queue[str] = asyncio.Queue()
+        """Clusters whose confirmation is used up."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -51,6 +54,7 @@ class StatusReporter:
             async with asyncio.TaskGroup() as tasks:
                 for number in range(WORKERS):
                     tasks.create_task(self._work(), name=f"status of placements {number}")
+                tasks.create_task(self._take_confirmations(), name="confirmations of deletions")
         finally:
             self._queue.shut_down()
 
@@ -67,6 +71,10 @@ class StatusReporter:
             return
         now = asyncio.get_running_loop().time()
         self._queue.add_after(home, max(GATHER, self._written.get(home, 0.0) + QUIET - now))
+
+    def confirmation_used(self, cluster: str) -> None:
+        """Take the annotation that confirms deletions from the Cluster: what it was given for is done."""
+        self._used.put_nowait(cluster)
 
     # --- writing -------------------------------------------------------------------------------------------
 
@@ -85,6 +93,17 @@ class StatusReporter:
                 self._queue.forget(home)
             finally:
                 self._queue.done(home)
+
+    async def _take_confirmations(self) -> None:
+        while True:
+            cluster = await self._used.get()
+            patch = {"metadata": {"annotations": {CONFIRM: None}}}
+            try:
+                await self._client.patch(CLUSTERS, cluster, patch, patch_type="merge")
+            except NotFound:
+                log.info("cluster %s left with its confirmation", cluster)
+            except ApiError as error:
+                log.warning("cluster %s keeps its annotation %s, remove it: %s", cluster, CONFIRM, error)
 
     async def _write(self, home: Key) -> None:
         found = self._found.pop(home, {})

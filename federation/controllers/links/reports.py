@@ -33,8 +33,20 @@ class Found:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Of a Cluster; its status is True."""
+
+    type: str
+    reason: str
+    message: str
+
+
 class Reporter(Protocol):
     """`federation.controllers.links.reporter`."""
 
     def report(self, home: Key, cluster: str, found: Found | None) -> None:
         """Say what was found; None: nothing is to be said of this cluster any more. Returns at once."""
+
+    def confirmation_used(self, cluster: str) -> None:
+        """Take the annotation that confirms deletions from the Cluster: what it was given for is done."""
