@@ -28,7 +28,7 @@ from cluster.machinery.objects import Key, Object
 from cluster.machinery.status_errors import ApiError, InternalError, NotFound, TooManyRequests, Unauthorized
 from tests.fakes.member.peculiarities import WRITES, Peculiarities
 from tests.fakes.member.requests import WATCH_SECONDS, Api, NoSuchPath, json_answer, require_method
-from tests.fakes.member.writes import Asked
+from tests.fakes.member.writes import MADE, Asked
 
 
 class FakeMember:
@@ -72,7 +72,9 @@ class FakeMember:
     # --- trouble
 
     async def come_back(self) -> None:
-        """Listen, on the port of before."""
+        """Listen, on the port of before; nothing happens where it does."""
+        if self._listener is not None:
+            return
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(
             self._server, "127.0.0.1", self._port, ssl=self._tls, reuse_address=True, backlog=512
@@ -121,15 +123,13 @@ class FakeMember:
 
     def put(self, resource: Resource, obj: Object) -> None:
         """As somebody in the member would: not counted, no request."""
-        before = self.api.writes.done.copy()
         metadata = obj["metadata"]
         key = Key(metadata.get("namespace") or "", metadata["name"])
-        asked = Asked("made", manager="somebody")
+        asked = Asked(MADE, manager="somebody")
         if self.api.store.get(resource, key) is None:
             self.api.writes.create(resource, key.namespace, obj, asked)
         else:
             self.api.writes.update(resource, key, lambda _: obj, asked)
-        self.api.writes.done = before
 
     def remove(self, resource: Resource, name: str, namespace: str = "") -> None:
         self.api.store.remove(resource, Key(namespace, name))

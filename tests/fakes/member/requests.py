@@ -37,7 +37,7 @@ from tests.fakes.member.generated import nodes
 from tests.fakes.member.peculiarities import Peculiarities
 from tests.fakes.member.store import Rest, Store, Stored
 from tests.fakes.member.watching import Matches, Watcher
-from tests.fakes.member.writes import Asked, Writes
+from tests.fakes.member.writes import MADE, Asked, Writes
 
 _PATCHES = {
     "application/json-patch+json": "json",
@@ -71,7 +71,7 @@ class Api:
 
     def create_namespace(self, name: str) -> None:
         obj: Object = {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}}
-        self.writes.create(NAMESPACES, "", obj, Asked("made"))
+        self.writes.create(NAMESPACES, "", obj, Asked(MADE))
 
     def refresh(self) -> None:
         """What is served has changed."""

@@ -42,6 +42,8 @@ _WITHOUT_GENERATION_GROUPS = frozenset(
     {"rbac.authorization.k8s.io", "coordination.k8s.io", "events.k8s.io", "storage.k8s.io", "autoscaling",
      "discovery.k8s.io", "authentication.k8s.io"}
 )  # fmt: skip
+MADE = "made"
+"""The verb of what happens in the member without a request."""
 Make = Callable[[Object], Object]
 
 
@@ -159,8 +161,12 @@ class Writes:
 
     # --- parts
 
+    def _count(self, resource: Resource, asked: Asked) -> None:
+        if asked.verb != MADE:
+            self.done[asked.verb, resource.qualified] += 1
+
     def _removed(self, resource: Resource, key: Key, asked: Asked) -> Stored:
-        self.done[asked.verb, resource.qualified] += 1
+        self._count(resource, asked)
         removed = self._store.remove(resource, key)
         assert removed is not None  # it was there a moment ago, and nothing waits here
         return removed
@@ -171,7 +177,7 @@ class Writes:
             metadata = obj["metadata"]
             key = Key(metadata.get("namespace") or "", metadata["name"])
             return Stored(key, self._store.version, orjson.dumps(content), metadata.get("labels") or {})
-        self.done[asked.verb, resource.qualified] += 1
+        self._count(resource, asked)
         return self._store.put(resource, obj)
 
     def _require_namespace(self, resource: Resource, namespace: str, metadata: Object, *, new: bool = False) -> None:
