@@ -211,7 +211,9 @@ class DnsServer:
 
     def _bound(self, kind: socket.SocketKind) -> socket.socket:
         version = ip_address(self._address).version
-        made = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, kind)
+        # asyncio sets TCP_NODELAY where the protocol is named, and answers wait 40 ms without it
+        protocol = socket.IPPROTO_UDP if kind == socket.SOCK_DGRAM else socket.IPPROTO_TCP
+        made = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, kind, protocol)
         try:
             made.setblocking(False)
             if kind == socket.SOCK_DGRAM:
