@@ -47,5 +47,8 @@ SERVERS_EXTENSION = "hanse.io/servers"
 CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 """Label of a master's Node, and key of the taint that keeps workloads off it."""
 
+REGION_LABEL = "topology.kubernetes.io/region"
+ZONE_LABEL = "topology.kubernetes.io/zone"
+
 PAUSE_IMAGE = "hanse.local/pause:1"
 WEB_DEMO_IMAGE = "hanse.local/web:1"

@@ -11,7 +11,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,7 +19,18 @@ from federation.errors import FederateError
 from federation.host import home as homes
 from federation.host.home import PROVIDERS, Description, Home
 
+if TYPE_CHECKING:
+    from federation.host.hosts import HostOptions
+    from federation.host.members import Invited
+    from federation.host.provisioning import Tell
+
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+ASK_BECOME_PASS = click.option("--ask-become-pass", is_flag=True, help="Ask for the sudo password of the hosts.")
+ACCEPT_NEW_HOST_KEYS = click.option(
+    "--accept-new-host-keys", is_flag=True, help="Pin the keys of hosts that were never seen."
+)
+ON_THIS_HOST = ("data_dir", "bind_address", "secure_port", "dns_port")
+"""What only a federation that this host serves has."""
 FEDERATION = click.option("--federation", default=None, help="Which federation, when this host has several.")
 
 
@@ -37,16 +48,46 @@ def federate() -> None:
 @click.option("--bind-address", default=None, help="Address to serve at (default 127.0.0.1).")
 @click.option("--secure-port", type=click.IntRange(1, 65535), default=None, help="Port of the API (default 7443).")
 @click.option("--dns-port", type=click.IntRange(1, 65535), default=None, help="Port of the DNS server (default 10053).")
+@click.option("--hosts", default="", metavar="ADDRESS,…", help="Serve it from these hosts: one, three or five.")
+@click.option("--inventory", type=click.Path(path_type=Path), help="Serve it from the hosts that this file describes.")
+@click.option("--nodes", type=int, help="Serve it from so many local machines: 1, 3 or 5.")
+@click.option("--provider", type=click.Choice(["local", "static"]), help="Who makes the hosts.")
+@ACCEPT_NEW_HOST_KEYS
+@ASK_BECOME_PASS
 @JSON
-def init(name: str, as_json: bool, data_dir: Path | None, **given: Any) -> None:
-    """Make a federation's control plane on this host, or start again what died. Safe to run twice."""
+def init(
+    name: str,
+    as_json: bool,
+    data_dir: Path | None,
+    hosts: str,
+    inventory: Path | None,
+    nodes: int | None,
+    provider: str | None,
+    accept_new_host_keys: bool,
+    ask_become_pass: bool,
+    **given: Any,
+) -> None:
+    """Make a federation's control plane, or bring back what died: on this host, or on others. Safe to run twice."""
     from federation.host import control_plane
+    from federation.host.hosts import HostOptions
     from federation.host.services import context_name, url
 
+    options = HostOptions(
+        provider=provider or "",
+        nodes=nodes,
+        hosts=hosts,
+        inventory=inventory,
+        accept_new_host_keys=accept_new_host_keys,
+        ask_become_pass=ask_become_pass,
+    )
     with reported(as_json):
         homes.check_name(name)
         home = Home(name)
         with home.lock():
+            present = home.read()
+            if options.given or (present is not None and present.on_hosts):
+                _init_hosts(home, {**given, "data_dir": data_dir}, options, as_json)
+                return
             wanted = _wanted(home, {**given, "data_dir": str(data_dir.absolute()) if data_dir else None})
             started = asyncio.run(control_plane.init(home, wanted))
         if as_json:
@@ -59,7 +100,39 @@ def init(name: str, as_json: bool, data_dir: Path | None, **given: Any) -> None:
         click.echo(f"  export KUBECONFIG={home.kubeconfig}")
 
 
-def _wanted(home: Home, given: dict[str, Any]) -> Description:
+def _init_hosts(home: Home, given: dict[str, Any], options: "HostOptions", as_json: bool) -> None:
+    from federation.errors import WrongInputError
+    from federation.host import hosts
+    from federation.host.services import context_name
+
+    here = [f"--{key.replace('_', '-')}" for key in ON_THIS_HOST if given.pop(key) is not None]
+    if here:
+        raise WrongInputError(
+            f"{', '.join(here)} and hosts do not go together", why="on its own hosts a federation has the usual ports",
+            next_step="Leave one of them out.",
+        )  # fmt: skip
+    wanted = _wanted(home, given, provider=options.chosen_provider)
+    described, changes = hosts.init(home, wanted, options, _teller(as_json))
+    if as_json:
+        print_json(
+            {
+                "federation": home.name,
+                "server": described.server,
+                "kubeconfig": str(home.kubeconfig),
+                "changes": changes,
+            }
+        )
+        return
+    click.echo(f"Federation {home.name} is served by its hosts." if changes else "Everything is as it should be.")
+    click.echo(f"It serves at {described.server}, context {context_name(home.name)}:")
+    click.echo(f"  export KUBECONFIG={home.kubeconfig}")
+
+
+def _teller(as_json: bool) -> "Tell":
+    return (lambda _: None) if as_json else (lambda sentence: click.echo(sentence, err=True))
+
+
+def _wanted(home: Home, given: dict[str, Any], **more: str) -> Description:
     """What was asked for, over what is there, over the defaults. Raises WrongInputError."""
     from federation.errors import WrongInputError
 
@@ -76,21 +149,25 @@ def _wanted(home: Home, given: dict[str, Any]) -> Description:
             f"federation {home.name} needs a DNS zone", why="names of its Services are made in it",
             next_step="Name one, as in --dns-zone=fed.example.com.",
         )  # fmt: skip
-    return Description(home.name, **{"data_dir": str(home.path / "data"), **options})
+    return Description(home.name, **{"data_dir": str(home.path / "data"), **options, **more})
 
 
 @federate.command()
 @click.argument("name")
+@ASK_BECOME_PASS
 @JSON
-def stop(name: str, as_json: bool) -> None:
-    """Stop a federation's services on this host. Its data stays; `init` starts it again."""
-    from federation.host import control_plane
+def stop(name: str, as_json: bool, ask_become_pass: bool) -> None:
+    """Stop a federation's services, here or on its hosts. Its data stays; `init` starts it again."""
+    from federation.host import control_plane, hosts
 
     with reported(as_json):
         home = homes.chosen(name)
-        home.require()
+        description = home.require()
         with home.lock():
-            stopped = control_plane.stop(home)
+            if description.on_hosts:
+                stopped = hosts.stop(home, _teller(as_json), ["--ask-become-pass"] if ask_become_pass else [])
+            else:
+                stopped = control_plane.stop(home)
         if as_json:
             print_json({"federation": name, "stopped": stopped})
         else:
@@ -99,16 +176,22 @@ def stop(name: str, as_json: bool) -> None:
 
 @federate.command()
 @click.argument("name")
+@ASK_BECOME_PASS
+@click.option("--forget-unreachable", is_flag=True, help="Give up hosts that do not answer; they keep what they have.")
 @JSON
-def destroy(name: str, as_json: bool) -> None:
-    """Stop a federation and remove what was made for it on this host. Members keep what they have."""
-    from federation.host import control_plane
+def destroy(name: str, as_json: bool, ask_become_pass: bool, forget_unreachable: bool) -> None:
+    """Stop a federation and remove what was made for it, here and on its hosts. Members keep what they have."""
+    from federation.host import control_plane, hosts
 
+    flags = {"--ask-become-pass": ask_become_pass, "--forget-unreachable": forget_unreachable}
     with reported(as_json):
         home = homes.chosen(name)
-        home.require()
+        description = home.require()
         with home.lock():
-            control_plane.destroy(home)
+            if description.on_hosts:
+                hosts.destroy(home, _teller(as_json), [flag for flag, given in flags.items() if given])
+            else:
+                control_plane.destroy(home)
         if as_json:
             print_json({"federation": name, "destroyed": True})
         else:
@@ -143,8 +226,12 @@ def status(name: str | None, as_json: bool) -> None:
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"Federation {found['name']} at {found['server']}, zone {found['dnsZone']}"
-    services = [f"{name} {f'pid {pid}' if pid else 'does not run'}" for name, pid in found["services"].items()]
-    yield f"Services: {', '.join(services)}"
+    if found["hosts"]:
+        for host in found["hosts"]:
+            yield f"Host {host['name']} ({host['address']}): {'; '.join(host['faults']) or 'well'}"
+    else:
+        services = [f"{name} {f'pid {pid}' if pid else 'does not run'}" for name, pid in found["services"].items()]
+        yield f"Services: {', '.join(services)}"
     rows = [("CLUSTER", "PHASE", "VERSION", "NODES", "LAST PROBE")]
     for one in found["clusters"]:
         nodes = one["nodes"]
@@ -171,23 +258,63 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     "--kubeconfig",
     "config",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
+    default=None,
     help="A login at the cluster that may make ServiceAccounts and ClusterRoles.",
 )
 @click.option("--context", default=None, help="Context of that kubeconfig (default its current one).")
+@click.option("--pull", is_flag=True, help="The federation does not reach the cluster: an agent in it connects to us.")
+@click.option("--image", default="", help="With --pull: image of the agent, for a Deployment in the cluster.")
 @FEDERATION
 @JSON
-def join(cluster: str, config: Path, context: str | None, federation: str | None, as_json: bool) -> None:
-    """Make a cluster a member. Safe to repeat, which also renews the federation's login in it."""
+def join(
+    cluster: str,
+    config: Path | None,
+    context: str | None,
+    pull: bool,
+    image: str,
+    federation: str | None,
+    as_json: bool,
+) -> None:
+    """Make a cluster a member. Safe to repeat, which also renews its login or its agent's invitation."""
+    from federation.errors import WrongInputError
     from federation.host import members
 
     with reported(as_json):
+        if pull:
+            invited = asyncio.run(members.invite(homes.chosen(federation), cluster, config, context, image))
+            _tell_invited(invited, image, as_json)
+            return
+        if config is None:
+            raise WrongInputError(
+                f"cluster {cluster} cannot join", why="there is no --kubeconfig",
+                next_step="Give one, or --pull when the cluster can reach the federation and not the other way.",
+            )  # fmt: skip
         joined = asyncio.run(members.join(homes.chosen(federation), cluster, config, context))
         server = joined["spec"]["serverAddressByClientCIDRs"][0]["serverAddress"]
         if as_json:
             print_json({"cluster": cluster, "server": server, "uid": joined["spec"]["uid"]})
         else:
             click.echo(f"Cluster {cluster} at {server} is a member.")
+
+
+def _tell_invited(invited: "Invited", image: str, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "cluster": invited.cluster,
+                "manifest": str(invited.manifest),
+                "tokenFile": str(invited.token),
+                "arguments": invited.arguments,
+                "applied": invited.applied,
+            }
+        )
+        return
+    click.echo(f"Cluster {invited.cluster} is invited; for a day its agent can get its certificate.")
+    if not invited.applied:
+        click.echo(f"  kubectl --context CLUSTER apply -f {invited.manifest}")
+    if not image:
+        click.echo("The manifest has no Deployment (--image). On a host that reaches both, with the token file there:")
+        click.echo(f"  python -m federation.agent --kubeconfig=FILE {' '.join(invited.arguments)}")
 
 
 @federate.command()

@@ -1,10 +1,11 @@
 """
-ClusterSpec -> the inventory that Ansible reads: groups etcd, control_plane and node, and each host's variables.
+ClusterSpec -> the inventory that Ansible reads: groups of hosts, one a role, and each host's variables.
 
 Variables that the roles read:
     hanse_cluster   name, service_cidr, pod_cidr, node_cidr_mask_size, dns_domain, dns_address, api_servers (URLs),
                     virtual_address (or ""), pod_network, etcd (list of {name, address}), service_account_issuer,
-                    etcd_heartbeat_ms, etcd_election_ms, etcd_quota_bytes
+                    etcd_heartbeat_ms, etcd_election_ms, etcd_quota_bytes;
+                    of a federation dns_zone (or "") and name_servers (addresses)
     hanse_host      name, address, roles, labels, taints, interface
     hanse_release   digest of the release below /opt/hanse/releases
     hanse_pki       path below /etc/kubernetes/pki -> file on the operator's machine: secrets are no variables
@@ -37,7 +38,11 @@ def ansible_inventory(spec: ClusterSpec, context: ExportContext) -> dict[str, An
         "all": {
             "hosts": {host.name: _host_variables(host, context) for host in spec.hosts},
             "vars": shared,
-            "children": {role.value: {"hosts": {h.name: {} for h in spec.with_role(role)}} for role in Role},
+            "children": {
+                role.value: {"hosts": {host.name: {} for host in hosts}}
+                for role in Role
+                if (hosts := spec.with_role(role))
+            },
         }
     }
 
@@ -58,6 +63,8 @@ def cluster_variables(spec: ClusterSpec) -> dict[str, Any]:
         "etcd_heartbeat_ms": spec.etcd.heartbeat_interval,
         "etcd_election_ms": spec.etcd.election_timeout,
         "etcd_quota_bytes": spec.etcd.quota_bytes,
+        "dns_zone": spec.federation.zone if spec.federation else "",
+        "name_servers": [host.address for host in spec.with_role(Role.FEDERATION)],
     }
 
 

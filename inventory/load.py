@@ -18,6 +18,7 @@ from inventory.model import (
     ClusterSpec,
     ControlPlaneSettings,
     EtcdSettings,
+    FederationSettings,
     HostSpec,
     NetworkSettings,
     PodNetwork,
@@ -28,6 +29,7 @@ from inventory.model import (
 from inventory.validate import validate
 from inventory.yaml_tree import parse
 
+_NO_ROLES = "hosts of a federation do all the same; leave it out"
 _KIND_WORDS = {
     "string": "text",
     "integer": "a whole number",
@@ -42,7 +44,13 @@ _KIND_WORDS = {
 
 
 def load_cluster(
-    text: str, source: str, *, name: str = "", masters: int | None = None, etcd_members: int | None = None
+    text: str,
+    source: str,
+    *,
+    name: str = "",
+    masters: int | None = None,
+    etcd_members: int | None = None,
+    federation: FederationSettings | None = None,
 ) -> ClusterSpec:
     """
     Read a description.
@@ -53,6 +61,7 @@ def load_cluster(
         name: The cluster's name when it differs from the file's.
         masters: Number of masters, where hosts do not say their roles.
         etcd_members: Number of etcd members, likewise.
+        federation: Says that the hosts become a federation's control plane; they have no roles to say then.
 
     Raises:
         DescriptionError: naming every fault.
@@ -64,8 +73,13 @@ def load_cluster(
     spec = None
     if not faults:
         spec = _build(given, name)
-        faults += topology.override_faults(len(spec.hosts), masters, etcd_members)
-        if not faults:
+        if federation:
+            faults += [Fault(("hosts", n, "roles"), _NO_ROLES) for n, host in enumerate(spec.hosts) if host.roles]
+            spec = topology.with_federation_roles(dataclasses.replace(spec, federation=federation))
+            faults += validate(spec)
+        else:
+            faults += topology.override_faults(len(spec.hosts), masters, etcd_members)
+        if not faults and not federation:
             spec = topology.with_default_roles(spec, masters=masters, etcd_members=etcd_members)
             faults += validate(spec)
     if faults:

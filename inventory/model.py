@@ -17,6 +17,10 @@ class Role(StrEnum):
     ETCD = "etcd"
     CONTROL_PLANE = "control_plane"
     NODE = "node"
+    FEDERATION = "federation"
+    """Serves a federation's API and names. Such a host has no other role but ETCD and API_ADDRESS."""
+    API_ADDRESS = "api_address"
+    """Takes turns in holding a federation's virtual address; in a cluster, masters do so without it."""
 
 
 class Provider(StrEnum):
@@ -70,6 +74,11 @@ class HostSpec:
     def has(self, role: Role) -> bool:
         return role in self.roles
 
+    @property
+    def serves_api(self) -> bool:
+        """Whether an apiserver runs there."""
+        return self.has(Role.CONTROL_PLANE) or self.has(Role.FEDERATION)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EtcdSettings:
@@ -116,8 +125,16 @@ class ControlPlaneSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FederationSettings:
+    """What makes the hosts a federation's control plane instead of a cluster."""
+
+    zone: str
+    """Its DNS zone, in lower case and without a last dot."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ClusterSpec:
-    """A whole cluster as it should be."""
+    """A whole cluster, or a federation's control plane, as it should be."""
 
     name: str
     hosts: tuple[HostSpec, ...]
@@ -126,6 +143,13 @@ class ClusterSpec:
     etcd: EtcdSettings = EtcdSettings()
     network: NetworkSettings = NetworkSettings()
     control_plane: ControlPlaneSettings = field(default_factory=ControlPlaneSettings)
+    federation: FederationSettings | None = None
+    """None for a cluster."""
+
+    @property
+    def kind(self) -> str:
+        """What people call it."""
+        return "federation" if self.federation else "cluster"
 
     def with_role(self, role: Role) -> tuple[HostSpec, ...]:
         """Hosts that have the role, in the inventory's order."""
@@ -134,18 +158,21 @@ class ClusterSpec:
     @property
     def api_servers(self) -> tuple[str, ...]:
         """URL of every apiserver."""
-        return tuple(f"https://{_url_host(h.address)}:6443" for h in self.with_role(Role.CONTROL_PLANE))
+        return tuple(f"https://{url_host(host.address)}:6443" for host in self.hosts if host.serves_api)
 
     @property
     def api_endpoint(self) -> str:
         """URL under which the operator reaches the API."""
         address = self.control_plane.virtual_address
-        return f"https://{_url_host(address)}:6443" if address else self.api_servers[0]
+        return f"https://{url_host(address)}:6443" if address else self.api_servers[0]
 
     @property
     def service_account_issuer(self) -> str:
+        if self.federation:
+            return f"https://{self.name}.{self.federation.zone}"
         return f"https://kubernetes.default.svc.{self.network.domain}"
 
 
-def _url_host(address: str) -> str:
+def url_host(address: str) -> str:
+    """As it stands in a URL."""
     return f"[{address}]" if ":" in address else address

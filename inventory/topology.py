@@ -21,6 +21,10 @@ MAX_ETCD_MEMBERS = 7
 """More members make writes slower and survive no fault that happens. Source: etcd's FAQ, which names 7."""
 
 
+FEDERATION_SIZES = (1, 3, 5)
+"""Hosts of a federation: all are members of its etcd, except for a single one."""
+
+
 def default_masters(machines: int) -> int:
     return 3 if machines >= 5 else 1
 
@@ -82,6 +86,25 @@ def with_default_roles(
         roles = default_roles(len(hosts), masters, etcd_members)
         hosts = tuple(dataclasses.replace(host, roles=has) for host, has in zip(hosts, roles, strict=True))
     return dataclasses.replace(spec, hosts=with_taints(hosts))
+
+
+def with_federation_roles(spec: ClusterSpec) -> ClusterSpec:
+    """Every host serves the federation. One keeps its store itself; several are an etcd quorum."""
+    roles = {Role.FEDERATION}
+    if len(spec.hosts) > 1:
+        roles.add(Role.ETCD)
+    if spec.control_plane.virtual_address:
+        roles.add(Role.API_ADDRESS)
+    hosts = tuple(dataclasses.replace(host, roles=frozenset(roles)) for host in spec.hosts)
+    return dataclasses.replace(spec, hosts=hosts)
+
+
+def federation_size_faults(hosts: int) -> list[Fault]:
+    """What is wrong with the number of a federation's hosts."""
+    if hosts in FEDERATION_SIZES:
+        return []
+    why = even_quorum(hosts) if hosts in (2, 4) else "one, three or five do"
+    return [Fault(("hosts",), f"{hosts} hosts make no federation: {why}")]
 
 
 def with_taints(hosts: tuple[HostSpec, ...]) -> tuple[HostSpec, ...]:

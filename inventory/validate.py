@@ -11,14 +11,17 @@ from collections import defaultdict
 from itertools import combinations
 
 from inventory.faults import Fault, Path
-from inventory.fields import CLUSTER_NAME_PATTERN
+from inventory.fields import CLUSTER_NAME_PATTERN, NAME_PATTERN
 from inventory.model import ClusterSpec, Role
-from inventory.topology import MAX_ETCD_MEMBERS, even_quorum
+from inventory.topology import MAX_ETCD_MEMBERS, even_quorum, federation_size_faults
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MIN_SERVICE_ADDRESSES = 16
 """The API has the first address of the service network, cluster DNS the tenth."""
+
+MAX_ZONE = 200
+"""Characters; names below it need the rest of DNS's 253."""
 
 _TAINT = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_./]*(=[-A-Za-z0-9_.]*)?:(NoSchedule|PreferNoSchedule|NoExecute)")
 _LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -32,9 +35,9 @@ def validate(spec: ClusterSpec) -> list[Fault]:
     if not re.fullmatch(CLUSTER_NAME_PATTERN, spec.name):
         faults.append(Fault(("name",), f'"{spec.name}" is not allowed; it must match {CLUSTER_NAME_PATTERN}'))
     faults += _unique(spec)
-    faults += _roles(spec)
+    faults += _federation(spec) if spec.federation else _roles(spec)
     faults += _hosts(spec)
-    faults += _networks(spec)
+    faults += _virtual_address(spec) if spec.federation else _networks(spec)
     if spec.etcd.election_timeout < 5 * spec.etcd.heartbeat_interval:
         least = 5 * spec.etcd.heartbeat_interval
         message = f"{spec.etcd.election_timeout} ms is less than 5 heartbeats, {least} ms"
@@ -78,6 +81,22 @@ def _roles(spec: ClusterSpec) -> list[Fault]:
     return faults
 
 
+def _federation(spec: ClusterSpec) -> list[Fault]:
+    assert spec.federation is not None  # noqa: S101 - the caller asked
+    faults = [*federation_size_faults(len(spec.hosts)), *zone_faults(spec.federation.zone)]
+    if spec.control_plane.virtual_address and len(spec.hosts) == 1:
+        faults.append(Fault(("control_plane", "virtual_address"), "one host needs none: nobody could take it over"))
+    return faults
+
+
+def zone_faults(zone: str) -> list[Fault]:
+    """What is wrong with a DNS zone, in lower case and without its last dot."""
+    labels = zone.split(".")
+    if len(labels) >= 2 and len(zone) <= MAX_ZONE and all(re.fullmatch(NAME_PATTERN, label) for label in labels):
+        return []
+    return [Fault(("dns-zone",), f'"{zone}" is no zone for names; give one such as fed.example.com')]
+
+
 def _hosts(spec: ClusterSpec) -> list[Fault]:
     faults = []
     for number, host in enumerate(spec.hosts):
@@ -112,11 +131,14 @@ def _networks(spec: ClusterSpec) -> list[Fault]:
         for name, network in (("service_cidr", service), ("pod_cidr", pods)):
             if address in network:
                 faults.append(Fault(path, f"{address} lies in {name} {network}; hosts need addresses of their own"))
-    taken = {host.address for host in spec.hosts}
-    if spec.control_plane.virtual_address in taken:
-        message = f"{spec.control_plane.virtual_address} is a host's own; give an unused one"
-        faults.append(Fault(("control_plane", "virtual_address"), message))
-    return faults
+    return [*faults, *_virtual_address(spec)]
+
+
+def _virtual_address(spec: ClusterSpec) -> list[Fault]:
+    address = spec.control_plane.virtual_address
+    if address in {host.address for host in spec.hosts}:
+        return [Fault(("control_plane", "virtual_address"), f"{address} is a host's own; give an unused one")]
+    return []
 
 
 def _node_shares(spec: ClusterSpec, pods: Network) -> list[Fault]:

@@ -14,26 +14,25 @@ import yaml
 
 from cluster.settings import SERVERS_EXTENSION
 from provisioner.errors import ProvisionError
-from provisioner.state import write_atomically
+from provisioner.state import CLUSTER, write_atomically
 
 Config = dict[str, Any]
 
 
-def context_name(cluster: str) -> str:
-    return f"hanse-{cluster}"
+def context_name(cluster: str, kind: str = CLUSTER) -> str:
+    return f"hanse-{cluster}" if kind == CLUSTER else f"hanse-{kind}-{cluster}"
 
 
-def render(cluster: str, server: str, servers: Sequence[str], pki: Path) -> Config:
+def render(name: str, server: str, servers: Sequence[str], pki: Path) -> Config:
     """
     A kubeconfig that needs no other file.
 
     Args:
-        cluster: Its name; context, cluster and user are called hanse-NAME.
+        name: What context, cluster and user are called: `context_name`.
         server: URL for clients that know one.
         servers: Every apiserver, for our own clients, which fail over.
         pki: Holds ca.crt, admin.crt and admin.key.
     """
-    name = context_name(cluster)
     extension = {"name": SERVERS_EXTENSION, "extension": {"servers": list(servers)}}
     return {
         "apiVersion": "v1",
@@ -104,11 +103,12 @@ def merge_into_file(path: Path, ours: Mapping[str, Any]) -> bool:
     return True
 
 
-def remove_from_file(path: Path, cluster: str) -> None:
+def remove_from_file(path: Path, name: str) -> None:
+    """`name` is a context's."""
     if not path.exists():
         return
     existing = read(path)
-    rest = without(existing, context_name(cluster))
+    rest = without(existing, name)
     if rest != existing:
         write_atomically(path, to_bytes(rest), mode=0o600)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from inventory.model import ClusterSpec, HostSpec, Role
-from provisioner.facts.host_facts import FRESH, HostFacts, units_of
+from provisioner.facts.host_facts import FEDERATION_LATE_UNITS, FRESH, SERVING_UNITS, HostFacts, units_of
 from provisioner.machines.base import MachineState
 
 
@@ -79,12 +79,13 @@ def make_plan(spec: ClusterSpec, observed: Observed) -> tuple[Change, ...]:
             else ["bring the roles' files to their desired state"]
         )
         changes += [Change("Lay down files", text, host.name) for text in texts]
-    for phase, roles in (
-        ("Start etcd", Role.ETCD),
-        ("Start the control plane", Role.CONTROL_PLANE),
-        ("Join nodes", Role.NODE),
+    for phase, hosts in (
+        ("Start etcd", spec.with_role(Role.ETCD)),
+        ("Start the control plane", [host for host in spec.hosts if host.serves_api]),
+        ("Join nodes", spec.with_role(Role.NODE)),
+        ("Start name servers", spec.with_role(Role.FEDERATION)),
     ):
-        for host in spec.with_role(roles):
+        for host in hosts:
             changes += [Change(phase, text, host.name) for text in _unit_changes(phase, host, observed)]
     changes += [Change("Apply add-ons", text) for text in observed.api]
     return tuple(changes)
@@ -139,7 +140,8 @@ def _with_inputs(facts: HostFacts, inputs: Mapping[str, str]) -> HostFacts:
 
 PHASE_UNITS: Mapping[str, tuple[str, ...]] = {
     "Start etcd": ("etcd",),
-    "Start the control plane": ("kube-apiserver", "kube-controller-manager", "kube-scheduler"),
+    "Start the control plane": SERVING_UNITS,
     "Join nodes": ("containerd", "hanse-images", "kubelet", "kube-proxy", "cluster-dns"),
+    "Start name servers": FEDERATION_LATE_UNITS,
 }
-"""Which phase starts which units."""
+"""Which phase starts which units, of those that belong on a host."""

@@ -9,6 +9,7 @@ Where the operator's side keeps what it must remember: `$HANSE_HOME`, one folder
     clusters/NAME/releases/      unpacked releases that local machines share
     clusters/NAME/journal        what was made on this machine
     clusters/NAME/lock           held by the one run that changes the cluster
+    federation-hosts/NAME/       the same of a federation's control plane; federations/ is another program's
 """
 
 import contextlib
@@ -22,6 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from provisioner.errors import ProvisionError
+
+CLUSTER, FEDERATION = "cluster", "federation"
+_FOLDERS = {CLUSTER: "clusters", FEDERATION: "federation-hosts"}
 
 
 class LockedError(ProvisionError):
@@ -39,17 +43,23 @@ class ClusterRecord:
     subnet: str = ""
     inventory: str = ""
     inventory_name: str = ""
+    dns_zone: str = ""
+    """Of a federation."""
+    region: str = ""
+    zone: str = ""
+    """Where local machines claim to be."""
     destroying: bool = False
     """A destroy has begun. Half a quorum is no cluster, so only another destroy may follow."""
 
 
 class ClusterHome:
-    """The folder of one cluster. Nothing is made until something is written."""
+    """The folder of one cluster, or of one federation's hosts. Nothing is made until something is written."""
 
-    def __init__(self, home: Path, name: str) -> None:
+    def __init__(self, home: Path, name: str, *, kind: str = CLUSTER) -> None:
         self.name = name
+        self.kind = kind
         self.cache = home / "cache"
-        self.path = home / "clusters" / name
+        self.path = home / _FOLDERS[kind] / name
         self.pki = self.path / "pki"
         self.known_hosts = self.path / "known_hosts"
         self.ssh_key = self.path / "ssh" / "id_ed25519"
@@ -94,7 +104,7 @@ class ClusterHome:
                 file.seek(0)
                 holder = file.read().strip() or "unknown"
                 raise LockedError(
-                    f"cluster {self.name} is being changed by another run",
+                    f"{self.kind} {self.name} is being changed by another run",
                     why=f"process {holder} holds {file.name}",
                     next_step="Wait until it ends, then run again.",
                 ) from error
@@ -110,8 +120,8 @@ def hanse_home() -> Path:
     return Path(given).expanduser().absolute() if given else Path.home() / ".hanse"
 
 
-def cluster_names(home: Path) -> list[str]:
-    folder = home / "clusters"
+def cluster_names(home: Path, kind: str = CLUSTER) -> list[str]:
+    folder = home / _FOLDERS[kind]
     return sorted(p.name for p in folder.iterdir() if (p / "cluster.json").exists()) if folder.is_dir() else []
 
 

@@ -95,15 +95,17 @@ class Apiserver:
         self.services = ServiceResolver(self.registry, to_endpoints=options.enable_aggregator_routing)
         self.webhooks: WebhookClient | None = None
         self.custom = CustomResources(
-            self.registry, self.cache, self.writer, self._webhook_client, profile.definitions, profile.resources
-        )
+            self.registry, self.cache, self.writer, self._webhook_client,
+            profile.definitions, profile.resources, profile.viewed,
+        )  # fmt: skip
         self.aggregator = Aggregator(self.registry, options, self.services)
         self.registration = Registration(self.registry, profile.definitions)
         self.lister = Lister(self.cache, self.store)
         self.watcher = Watcher(self.cache, self.lister)
         self.watcher.converting = _converting_stream
         self.verbs = Verbs(self.writer, self.lister, self.watcher)
-        self.security = security.build(options, self.registry)
+        first = profile.authorizer(self.registry) if profile.authorizer is not None else None
+        self.security = security.build(options, self.registry, first)
         self.audit = _recorder(options)
         self.around = Surroundings(self.registry, self.registry, self.security.authorizer)
         self.views = profile.views(self) if profile.views is not None else None
@@ -115,6 +117,7 @@ class Apiserver:
             self.registry,
             authorizer=self.security.authorizer,
             extra=self._late_plugins(),
+            more=profile.plugins,
             configurations=admission_configuration.load(options.access.admission_config),
             kept_namespaces=profile.namespaces,
         )

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from cluster.apiserver.node_authorizer import NodeAuthorizer
 from cluster.apiserver.rbac import PolicyRule, RbacAuthorizer, aggregate
@@ -127,12 +128,22 @@ def _abac_policy(given: object) -> AbacPolicy:
     return AbacPolicy(readonly=readonly, **texts)
 
 
+class UserAuthorizer(Protocol):
+    """Decides about some users alone, by more than their names and roles."""
+
+    def concerns(self, user: UserInfo) -> bool: ...
+
+    async def authorize(self, attributes: Attributes) -> Decision:
+        """Asked about these users only."""
+
+
 class UnionAuthorizer:
     """The chain that the server asks. system:masters is let through before any member of it."""
 
-    def __init__(self, named: Sequence[tuple[str, Authorizer]]) -> None:
-        """`named` are the members in order, each with its mode."""
+    def __init__(self, named: Sequence[tuple[str, Authorizer]], first: UserAuthorizer | None = None) -> None:
+        """`named` are the members in order, each with its mode; `first` is asked before them."""
         self._named = tuple(named)
+        self._first = first
         self._authorizers = tuple(authorizer for _, authorizer in named)
         self.rbac = next((one for one in self._authorizers if isinstance(one, RbacAuthorizer)), None)
         """The RBAC member, for rule resolution and escalation checks; None when the mode is off."""
@@ -151,6 +162,10 @@ class UnionAuthorizer:
         if SUPER_GROUP in attributes.user.groups:
             return Decision(True)
         reasons = []
+        if self._first is not None and self._first.concerns(attributes.user):
+            decision = await self._first.authorize(attributes)
+            if decision.allowed or decision.denied:
+                return decision
         for authorizer in self._authorizers:
             decision = await authorizer.authorize(attributes)
             if decision.allowed or decision.denied:
@@ -167,6 +182,8 @@ class UnionAuthorizer:
         """
         if SUPER_GROUP in attributes.user.groups:
             return True
+        if self._first is not None and self._first.concerns(attributes.user):
+            return False
         for authorizer in self._authorizers:
             match authorizer:
                 case RbacAuthorizer():
@@ -188,7 +205,7 @@ class UnionAuthorizer:
         Used by SelfSubjectRulesReview. The Node authorizer and ABAC cannot list, so nodes' answers are incomplete.
         """
         rules, errors = self.rbac.rules_for(user, namespace) if self.rbac else ([], [])
-        incomplete = False
+        incomplete = self._first is not None and self._first.concerns(user)
         for authorizer in self._authorizers:
             if isinstance(authorizer, NodeAuthorizer) and authorizer.node_name(user) is not None:
                 incomplete = True
@@ -209,6 +226,7 @@ def build_authorizer(
     *,
     abac_policies: Sequence[AbacPolicy] = (),
     webhooks: Sequence[Authorizer] = (),
+    first: UserAuthorizer | None = None,
 ) -> UnionAuthorizer:
     """
     The chain for `--authorization-mode` or a configuration, in the given order.
@@ -218,6 +236,7 @@ def build_authorizer(
         reader: The watch cache; RBAC needs the four RBAC kinds there, Node needs pods and what hangs on them.
         abac_policies: From `load_abac_policies`; needed by mode ABAC alone.
         webhooks: One for each mode Webhook, in order.
+        first: Asked before all of them.
 
     Raises:
         ValueError: A mode is unknown, given twice, or none is given.
@@ -245,7 +264,7 @@ def build_authorizer(
                 chain.append((mode, AlwaysDeny()))
             case _:
                 raise ValueError(f"authorization mode {mode!r} is unknown; there are {', '.join(MODES)}")
-    return UnionAuthorizer(chain)
+    return UnionAuthorizer(chain, first)
 
 
 def refusal(attributes: Attributes, reason: str = "") -> Forbidden:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.apiserver.access_options import AccessOptions
-from cluster.apiserver.authorization import UnionAuthorizer, build_authorizer, load_abac_policies
+from cluster.apiserver.authorization import UnionAuthorizer, UserAuthorizer, build_authorizer, load_abac_policies
 from cluster.apiserver.file_changes import FileChanges
 from cluster.apiserver.options import Options
 from cluster.apiserver.requests import ObjectReader
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class AuthorizerSources:
-    def __init__(self, options: Options, reader: ObjectReader) -> None:
+    def __init__(self, options: Options, reader: ObjectReader, first: UserAuthorizer | None = None) -> None:
         """Raises OSError or ValueError for files and flags that cannot be used."""
         self._options = options
         path = options.authorization_policy_file
@@ -33,7 +33,9 @@ class AuthorizerSources:
         self._kinds = kinds
         self._webhooks = list(webhooks)
         """All that were ever asked, to be closed at the end."""
-        self.chain: UnionAuthorizer = build_authorizer(kinds, reader, abac_policies=self._policies, webhooks=webhooks)
+        self.chain: UnionAuthorizer = build_authorizer(
+            kinds, reader, abac_policies=self._policies, webhooks=webhooks, first=first
+        )
 
     def _read_config(self) -> "tuple[list[str], list[AccessWebhook]]":
         from cluster.apiserver import authorization_configuration

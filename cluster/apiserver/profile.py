@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 
 from cluster.api.resources import ALL, Resource
+from cluster.apiserver.admission.plugin import Plugin
+from cluster.apiserver.authorization import UserAuthorizer
 from cluster.apiserver.registry.strategy import Strategy
+from cluster.apiserver.requests import ObjectReader
 from cluster.machinery.objects import Object
 
 if TYPE_CHECKING:
@@ -46,6 +49,10 @@ class Profile:
     """Nobody works on what is stored: Services get no addresses and ports, and there is no Service `kubernetes`."""
     plugins_off: frozenset[str] = frozenset()
     """Admission plugins that would wait for controllers which do not run here."""
+    plugins: tuple[type[Plugin], ...] = ()
+    """Admission plugins besides a cluster's."""
+    authorizer: Callable[[ObjectReader], UserAuthorizer] | None = None
+    """For users whose rights hang on what is stored, as a kubelet's do."""
     strategies: Mapping[str, type[Strategy]] = field(default_factory=dict)
     """By `Resource.qualified`."""
     views: "Callable[[Apiserver], Views] | None" = None

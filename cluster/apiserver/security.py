@@ -11,7 +11,7 @@ from aiohttp import web
 from cryptography import x509
 
 from cluster.apiserver.authentication import Authenticator, FrontProxySettings, load_token_file
-from cluster.apiserver.authorization import UnionAuthorizer
+from cluster.apiserver.authorization import UnionAuthorizer, UserAuthorizer
 from cluster.apiserver.authorizer_sources import AuthorizerSources
 from cluster.apiserver.file_changes import FileChanges
 from cluster.apiserver.options import Options
@@ -87,7 +87,7 @@ def _peer(request: web.BaseRequest) -> bytes | None:
     return der or None
 
 
-def build(options: Options, registry: Registry) -> Security:
+def build(options: Options, registry: Registry, first: UserAuthorizer | None = None) -> Security:
     """Reads the files that the flags name. Raises OSError or ValueError for one that is missing or wrong."""
     keys = _verification_keys(options)
     verifier = TokenVerifier(keys, options.service_account_issuer, registry) if keys else None
@@ -115,7 +115,7 @@ def build(options: Options, registry: Registry) -> Security:
         front_proxy=_front_proxy(options),
         others=sources.sources,
     )
-    authorizers = AuthorizerSources(options, registry)
+    authorizers = AuthorizerSources(options, registry, first)
     authorizer = authorizers.chain
     reviews = Reviews(authenticator, authorizer)
     pages = _token_pages(options, issuer, keys)

@@ -106,9 +106,16 @@ class ApiClient:
         await self.close()
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        session, self._session = self._session, None  # first: who asks meanwhile begins a new one
+        if session is not None:
+            await session.close()
+
+    async def use(self, config: ClientConfig) -> None:
+        """Other credentials from now on. Connections that know the old ones end, and with them what runs on them."""
+        self.config = config
+        self._tls = TlsFiles(config)
+        self._token_file = TokenFile(config.token_file) if config.token_file and not config.token else None
+        await self.close()
 
     @property
     def server(self) -> str:

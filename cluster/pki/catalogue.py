@@ -25,6 +25,8 @@ class HostFacts:
     """IP addresses, and further DNS names, under which others reach it."""
     is_control_plane: bool = False
     is_etcd: bool = False
+    is_federation: bool = False
+    """Serves a federation's API: no cluster's, and no node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,18 @@ def _control_plane(host: HostFacts) -> bool:
     return host.is_control_plane
 
 
+def _federation(host: HostFacts) -> bool:
+    return host.is_federation
+
+
+def _apiserver(host: HostFacts) -> bool:
+    return host.is_control_plane or host.is_federation
+
+
+def _apiserver_with_etcd(host: HostFacts) -> bool:
+    return host.is_control_plane or (host.is_federation and host.is_etcd)
+
+
 def _etcd(host: HostFacts) -> bool:
     return host.is_etcd
 
@@ -109,8 +123,8 @@ def _etcd_or_control_plane(host: HostFacts) -> bool:
     return host.is_etcd or host.is_control_plane
 
 
-def _every(host: HostFacts) -> bool:
-    return True
+def _in_cluster(host: HostFacts) -> bool:
+    return not host.is_federation
 
 
 def _nobody(host: HostFacts) -> bool:
@@ -158,7 +172,7 @@ CERTIFICATES: Final = (
         authority="ca",
         usages=(Usage.SERVER,),
         common_name="kube-apiserver",
-        hosts=_control_plane,
+        hosts=_apiserver,
         used_by="kube-apiserver",
         names=_apiserver_names,
     ),
@@ -178,7 +192,7 @@ CERTIFICATES: Final = (
         authority="front-proxy-ca",
         usages=(Usage.CLIENT,),
         common_name="front-proxy-client",
-        hosts=_control_plane,
+        hosts=_apiserver,
         used_by="kube-apiserver",
     ),
     CertificateEntry(
@@ -187,7 +201,7 @@ CERTIFICATES: Final = (
         authority="etcd-ca",
         usages=(Usage.CLIENT,),
         common_name="kube-apiserver-etcd-client",
-        hosts=_control_plane,
+        hosts=_apiserver_with_etcd,
         used_by="kube-apiserver",
     ),
     CertificateEntry(
@@ -266,7 +280,7 @@ CERTIFICATES: Final = (
         usages=(Usage.CLIENT,),
         common_name="system:node:{host}",
         organizations=("system:nodes",),
-        hosts=_every,
+        hosts=_in_cluster,
         used_by="kubelet",
     ),
     CertificateEntry(
@@ -276,7 +290,7 @@ CERTIFICATES: Final = (
         usages=(Usage.SERVER,),
         common_name="system:node:{host}",
         organizations=("system:nodes",),
-        hosts=_every,
+        hosts=_in_cluster,
         used_by="kubelet",
         names=_host_names,
     ),
@@ -286,7 +300,7 @@ CERTIFICATES: Final = (
         authority="ca",
         usages=(Usage.CLIENT,),
         common_name="system:kube-proxy",
-        hosts=_every,
+        hosts=_in_cluster,
         used_by="kube-proxy",
     ),
     CertificateEntry(
@@ -295,8 +309,47 @@ CERTIFICATES: Final = (
         authority="ca",
         usages=(Usage.CLIENT,),
         common_name="system:cluster-dns",
-        hosts=_every,
+        hosts=_in_cluster,
         used_by="cluster-dns",
+    ),
+    CertificateEntry(
+        # It writes whatever kinds users have, so nothing less would do.
+        name="federation-controller-manager",
+        path="federation-controller-manager",
+        authority="ca",
+        usages=(Usage.CLIENT,),
+        common_name="federation-controller-manager",
+        organizations=("system:masters",),
+        hosts=_federation,
+        used_by="federation-controller-manager",
+    ),
+    CertificateEntry(
+        name="federation-controller-manager-server",
+        path="federation-controller-manager-server",
+        authority="ca",
+        usages=(Usage.SERVER,),
+        common_name="federation-controller-manager",
+        hosts=_federation,
+        used_by="federation-controller-manager",
+        names=_host_and_local_names,
+    ),
+    CertificateEntry(
+        name="federation-dns",
+        path="federation-dns",
+        authority="ca",
+        usages=(Usage.CLIENT,),
+        common_name="federation-dns",
+        hosts=_federation,
+        used_by="federation-dns",
+    ),
+    CertificateEntry(
+        name="api-address",
+        path="api-address",
+        authority="ca",
+        usages=(Usage.CLIENT,),
+        common_name="hanse:api-address",
+        hosts=_federation,
+        used_by="api-address",
     ),
     CertificateEntry(
         # The operator's kubeconfig. system:masters is beyond RBAC, so it works when every binding is lost.

@@ -6,6 +6,9 @@ from cluster.apiserver.profile import Profile
 from cluster.apiserver.registry.strategies import Generational, JobStrategy
 from federation.api.kinds import SYSTEM_NAMESPACE, definitions
 from federation.apiserver.board.serving import BoardPages
+from federation.apiserver.member_authorizer import MemberAuthorizer
+from federation.apiserver.member_restriction import MemberRestriction
+from federation.apiserver.views import metrics
 from federation.apiserver.views.serving import VIEWS, MemberViews
 
 PLUGINS_OFF = frozenset(
@@ -36,12 +39,14 @@ class ControllerTemplate(Generational):
 
 def profile() -> Profile:
     return Profile(
-        definitions=definitions(),
+        definitions=(*definitions(), *metrics.definitions()),
         namespaces=(SYSTEM_NAMESPACE,),
         only_stores=True,
         plugins_off=PLUGINS_OFF,
+        plugins=(MemberRestriction,),
+        authorizer=MemberAuthorizer,
         views=MemberViews,
-        viewed=VIEWS,
+        viewed=VIEWS | metrics.VIEWS,
         public=BoardPages(),
         strategies={"jobs.batch": JobTemplate, "replicationcontrollers": ControllerTemplate},
     )

@@ -1,17 +1,22 @@
 """
 The federation's controller manager: `python -m federation.controller_manager --kubeconfig=F [--leader-elect=false]`.
 
-Knows its members: health, facts, and the login in each. Writes into them what is placed there, and keeps the names of
-federated Services (--dns-zone).
+Knows its members: health, facts, the login in each, and certificates of agents where it is given a CA to sign with.
+Writes into them what is placed there, and keeps the names of federated Services (--dns-zone).
 """
 
 import argparse
 import asyncio
+import datetime as dt
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from cluster.client.component import add_component_flags, parse_flags, run_component
+from cluster.client.component import add_component_flags, go_duration, parse_flags, run_component
 from cluster.client.rest import ApiClient
+
+LIFETIME = 90 * 86400.0
+"""Seconds: as long as certificates of a cluster."""
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -21,6 +26,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add_component_flags(parser, lease="federation-controller-manager", port=0)
     parser.add_argument("--federation-name", default="federation", help="part of every name of a Service")
     parser.add_argument("--dns-zone", default="", help="zone of the federation's names; empty: there are none")
+    sign = parser.add_argument_group("certificates of members' agents")
+    sign.add_argument("--cluster-signing-cert-file", type=Path, help="the CA that the apiserver knows clients by")
+    sign.add_argument("--cluster-signing-key-file", type=Path, help="its key; without both no agent is let in")
+    sign.add_argument(
+        "--cluster-signing-duration", type=go_duration, default=LIFETIME, help="the longest they are good"
+    )
     parser.set_defaults(leader_elect_resource_namespace="federation-system")
     return parse_flags(parser, argv)
 
@@ -30,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     async def lead(client: ApiClient) -> None:
         # only a leader needs them
+        from federation.controllers.admit_agents import AdmitAgents, Signer
         from federation.controllers.federated_names import DnsOptions, keep_names
         from federation.controllers.propagation import run_propagation
         from federation.controllers.watch_members import WatchMembers
@@ -41,6 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.dns_zone:
                 dns = DnsOptions(options.federation_name, options.dns_zone)
                 tasks.create_task(keep_names(client, members, dns), name="names")
+            if options.cluster_signing_cert_file and options.cluster_signing_key_file:
+                signer = Signer(
+                    options.cluster_signing_cert_file,
+                    options.cluster_signing_key_file,
+                    dt.timedelta(seconds=options.cluster_signing_duration),
+                )
+                tasks.create_task(AdmitAgents(client, members.clusters, signer).run(), name="agents")
 
     return run_component(options, "federation-controller-manager", lead)
 

@@ -1,15 +1,16 @@
 """
-Keeps every member's health and facts in its Cluster's status, and the federation's login in it alive.
+Keeps every member's health in its Cluster's status; of push-mode members their facts, and the federation's login alive.
 
-Members are asked side by side, so that one which hangs delays nobody. The status is written when it changes and at no
-other time. Not here    what the answers mean (federation.membership.health).
+Members are asked side by side, so that one which hangs delays nobody; those in pull mode are heard by their Leases and
+tell their facts themselves. The status is written when it changes and at no other time.
+Not here    what the answers mean (federation.membership.health).
 """
 
 import asyncio
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cluster.api import resources
 from cluster.client.informer import Informer
@@ -20,7 +21,9 @@ from cluster.machinery.timestamps import format_time
 from federation.api.kinds import SYSTEM_NAMESPACE
 from federation.api.resources import CLUSTERS
 from federation.membership import facts, health
+from federation.membership.agents import HEARTBEAT, is_pull, lease_name
 from federation.membership.health import PROBE_INTERVAL, Health, Isolation, isolation_of
+from federation.membership.heartbeats import Heartbeats, is_late
 from federation.membership.join import renew
 from federation.membership.member_clients import Member, MemberClients, MemberFault, secret_name
 from federation.membership.probe import probe
@@ -46,6 +49,8 @@ class WatchMembers:
         self._clock = clock
         self.clusters = Informer(client, CLUSTERS)
         self.secrets = Informer(client, resources.SECRETS, namespace=SYSTEM_NAMESPACE)
+        self.leases = Informer(client, resources.LEASES, namespace=SYSTEM_NAMESPACE, label_selector=HEARTBEAT)
+        self._heartbeats = Heartbeats()
         self._clients = MemberClients(USER_AGENT)
         self._health: dict[str, Health] = {}
         self._facts: dict[str, Object] = {}
@@ -58,6 +63,7 @@ class WatchMembers:
         """Something has come that a member is made of: whoever just joins is not to wait for the next round."""
         self.clusters.add_handler(on_add=lambda _: self._arrived.set())
         self.secrets.add_handler(on_add=lambda _: self._arrived.set())
+        self.leases.add_handler(on_add=lambda _: self._arrived.set())
         self.more_conditions: Callable[[str], list[Object]] = lambda _name: []
         """What others have found of a member: its name -> conditions without their times."""
 
@@ -71,8 +77,9 @@ class WatchMembers:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.clusters.run(), name="clusters")
                 tasks.create_task(self.secrets.run(), name="members' credentials")
-                await self.clusters.wait_synced()
-                await self.secrets.wait_synced()
+                tasks.create_task(self.leases.run(), name="members' heartbeats")
+                for informer in (self.clusters, self.secrets, self.leases):
+                    await informer.wait_synced()
                 while True:
                     until = self._clock() + PROBE_INTERVAL
                     await self._round(tasks)
@@ -82,7 +89,7 @@ class WatchMembers:
             await self._clients.close()
 
     def _present(self) -> dict[str, Object]:
-        return {cluster["metadata"]["name"]: cluster for cluster in self.clusters.list() if _is_push(cluster)}
+        return {cluster["metadata"]["name"]: cluster for cluster in self.clusters.list()}
 
     async def _somebody_arrived(self, seconds: float) -> bool:
         """Waits that long at most."""
@@ -99,26 +106,37 @@ class WatchMembers:
         strangers = {
             name: cluster
             for name, cluster in self._present().items()
-            if self._health.get(name, Health()).answered is None and self._secret(cluster) is not None
+            if self._health.get(name, Health()).answered is None
+            and (is_pull(cluster) or self._secret(cluster) is not None)
         }
-        await asyncio.gather(*(self._probe(name, cluster) for name, cluster in strangers.items()))
+        await self._ask(strangers, arriving=True)
         for name, cluster in strangers.items():
             await self._tell(name, cluster)
             self._look_if_due(name, cluster, tasks)
 
+    async def _ask(self, clusters: Mapping[str, Object], *, arriving: bool = False) -> None:
+        """Those in push mode, side by side; the others are heard, and whoever is `arriving` has missed nothing."""
+        await asyncio.gather(*(self._probe(name, one) for name, one in clusters.items() if not is_pull(one)))
+        for name in [name for name, one in clusters.items() if is_pull(one)]:
+            self._listen(name, arriving=arriving)
+
     async def _round(self, tasks: asyncio.TaskGroup) -> None:
         present = self._present()
+        push = {name for name, cluster in present.items() if not is_pull(cluster)}
         for known in (self._health, self._facts, self._due, self._renewed):
             for name in [name for name in known if name not in present]:
                 del known[name]
-        await asyncio.gather(*(self._probe(name, cluster) for name, cluster in present.items()))
+        self._heartbeats.forget_others(present.keys() - push)
+        await self._ask(present)
         self._isolation = isolation_of(self._isolation, self._health, self._clock())
         for name, cluster in present.items():
             await self._tell(name, cluster)
             self._look_if_due(name, cluster, tasks)
-        await self._clients.tidy(present)
+        await self._clients.tidy(push)
 
     def _look_if_due(self, name: str, cluster: Object, tasks: asyncio.TaskGroup) -> None:
+        if is_pull(cluster):
+            return  # its agent tells them
         if self._health[name].phase == health.READY and self._clock() >= self._due.get(name, 0.0):
             self._due[name] = self._clock() + FACTS_INTERVAL
             task = self._looking.get(name)
@@ -138,7 +156,22 @@ class WatchMembers:
         except MemberFault as fault:
             why = str(fault)
         before, now = self._health.get(name, Health()), self._clock()
-        after = health.after_answer(before, now) if not why else health.after_miss(before, now, why)
+        self._judged(name, health.after_answer(before, now) if not why else health.after_miss(before, now, why), why)
+
+    def _listen(self, name: str, *, arriving: bool) -> None:
+        before, now = self._health.get(name, Health()), self._clock()
+        lease = self.leases.get(Key(SYSTEM_NAMESPACE, lease_name(name)))
+        heard = self._heartbeats.hear(name, lease, now, dt.datetime.now(dt.UTC))
+        if heard is not None and not is_late(heard, now):
+            self._judged(name, health.after_answer(before, heard), "")
+            return
+        why = "its agent was never heard" if lease is None else "its agent is not heard any more"
+        if arriving or (lease is None and before.phase == health.PENDING):
+            return  # invited, and not come yet
+        self._judged(name, health.after_miss(before, now, why), why)
+
+    def _judged(self, name: str, after: Health, why: str) -> None:
+        before = self._health.get(name, Health())
         if after.phase != before.phase:
             log.info("cluster %s is %s%s", name, after.phase, f": {why}" if why else "")
         self._health[name] = after
@@ -176,12 +209,13 @@ class WatchMembers:
 
     async def _tell(self, name: str, cluster: Object) -> None:
         before = cluster.get("status") or {}
-        if before.get("phase") == LEAVING:
-            return
+        judged = self._health.get(name, Health())
+        if before.get("phase") == LEAVING or (judged.phase == health.PENDING and before.get("phase")):
+            return  # nothing is known yet that would be better than what was known before we started
         now = format_time(dt.datetime.now(dt.UTC))
         wanted = status_of(
             before,
-            self._health[name],
+            judged,
             self._facts.get(name),
             now,
             isolated=self.isolated,
@@ -196,7 +230,3 @@ class WatchMembers:
             pass  # it left just now
         except ApiError as fault:
             log.warning("the status of cluster %s is not up to date: %s", name, fault)
-
-
-def _is_push(cluster: Object) -> bool:
-    return (cluster["spec"].get("syncMode") or "Push") == "Push"

@@ -6,7 +6,6 @@ Make, start, stop, look at and remove a federation's control plane on this host.
 
 import asyncio
 import contextlib
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,6 +20,7 @@ from cluster.machinery.status_errors import ApiError
 from cluster.pki.authority import PkiError
 from federation.api.kinds import definitions
 from federation.errors import FederateError, UnfitHostError, UnreachableError, WrongInputError
+from federation.host import hosts
 from federation.host.home import Description, Home
 from federation.host.processes import Processes
 from federation.host.services import APISERVER, prepare, processes, url
@@ -127,16 +127,12 @@ def destroy(home: Home) -> None:
     try:
         for file in data.glob("store.db*"):
             file.unlink()
-        for part in [path for path in home.path.iterdir() if path.name != "federation.json" and path != data]:
-            shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
-        with contextlib.suppress(OSError):
-            data.rmdir()  # unless somebody else keeps something there
-        (home.path / "federation.json").unlink()
-        home.path.rmdir()
     except OSError as fault:
         raise FederateError(
-            f"cannot remove all of federation {home.name}", why=str(fault), next_step="Clear the way and run it again."
-        ) from fault
+            f"cannot remove the store of federation {home.name}", why=str(fault),
+            next_step="Clear the way and run it again.",
+        ) from fault  # fmt: skip
+    home.forget(keep=data)
 
 
 # What there is.
@@ -144,18 +140,23 @@ def destroy(home: Home) -> None:
 
 async def status(home: Home) -> dict[str, Any]:
     """
-    Members, placements, DNS and services, as JSON can hold them.
+    Members, placements, DNS, and the services of this host or the hosts it has, as JSON can hold them.
 
     Raises UnreachableError when the apiserver does not answer.
     """
     description = home.require()
-    running = processes(home)
     found: dict[str, Any] = {
         "name": home.name,
         "server": url(description),
         "dnsZone": description.dns_zone,
-        "services": {name: _pid(running, name) for name in reversed(SERVICES)},
+        "services": {},
+        "hosts": [],
     }
+    if description.on_hosts:
+        found["hosts"] = await asyncio.to_thread(hosts.states, home)
+    else:
+        running = processes(home)
+        found["services"] = {name: _pid(running, name) for name in reversed(SERVICES)}
     try:
         async with asyncio.timeout(10), client(home) as api:
             clusters, placements, wide, records = await asyncio.gather(

@@ -11,6 +11,7 @@ import ipaddress
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,14 @@ class Description:
     bind_address: str = "127.0.0.1"
     secure_port: int = 7443
     dns_port: int = 10053
+    provider: str = ""
+    """Who makes the hosts that serve it, local or static. Empty: this host serves it, by background processes."""
+    server: str = ""
+    """URL of the API on such hosts, once they were laid down."""
+
+    @property
+    def on_hosts(self) -> bool:
+        return bool(self.provider)
 
 
 def check_name(name: str) -> None:
@@ -118,6 +127,29 @@ class Home:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = json.dumps(dataclasses.asdict(description), indent=1) + "\n"
         write_private(self.path / "federation.json", text.encode())
+
+    def forget(self, *, keep: Path | None = None) -> None:
+        """
+        Remove the folder; the description goes last, so that until then it can be destroyed again.
+
+        Args:
+            keep: a folder of somebody else's that may lie in here.
+
+        Raises FederateError.
+        """
+        try:
+            for part in [path for path in self.path.iterdir() if path.name != "federation.json" and path != keep]:
+                shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
+            if keep is not None:
+                with contextlib.suppress(OSError):
+                    keep.rmdir()  # unless somebody else keeps something there
+            (self.path / "federation.json").unlink(missing_ok=True)
+            self.path.rmdir()
+        except OSError as fault:
+            raise FederateError(
+                f"cannot remove all of federation {self.name}", why=str(fault),
+                next_step="Clear the way and run it again.",
+            ) from fault  # fmt: skip
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

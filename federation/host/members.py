@@ -2,26 +2,27 @@
 Members as the command line asks for them: errors of the federation's own turned into what to do about them.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.client.kubeconfig import KubeconfigError, load_kubeconfig
+from cluster.api.resources import Resource
+from cluster.client.kubeconfig import ClientConfig, KubeconfigError, load_kubeconfig
+from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError, NotFound
-from federation.errors import FederateError, UnreachableError, WrongInputError
+from cluster.single_process.identity import write_private
+from federation.errors import FederateError, UnfitHostError, UnreachableError, WrongInputError
 from federation.host.control_plane import client
 from federation.host.home import Home
-from federation.membership import join as joining, leave as leaving
+from federation.membership import invite as inviting, join as joining, leave as leaving
+from federation.membership.agent_manifest import agent_objects, arguments, manifest
 
 
 async def join(home: Home, name: str, kubeconfig: Path, context: str | None) -> Object:
     """The Cluster as it was made. Raises FederateError."""
     home.require()
-    try:
-        config = load_kubeconfig(kubeconfig, context or "")
-    except KubeconfigError as fault:
-        raise WrongInputError(
-            f"cluster {name} cannot join", why=str(fault), next_step="Give a kubeconfig that kubectl works with."
-        ) from fault
+    config = _login(name, kubeconfig, context)
     async with client(home) as federation:
         try:
             return await joining.join(federation, name, config)
@@ -29,6 +30,77 @@ async def join(home: Home, name: str, kubeconfig: Path, context: str | None) -> 
             raise FederateError(
                 f"cluster {name} is no member", why=str(fault), next_step="Mend that, and join again; nothing is left."
             ) from fault
+
+
+def _login(name: str, kubeconfig: Path, context: str | None) -> ClientConfig:
+    """Raises WrongInputError."""
+    try:
+        return load_kubeconfig(kubeconfig, context or "")
+    except KubeconfigError as fault:
+        raise WrongInputError(
+            f"cluster {name} cannot join", why=str(fault), next_step="Give a kubeconfig that kubectl works with."
+        ) from fault
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """How a cluster was invited; no secret is in it."""
+
+    cluster: str
+    manifest: Path
+    token: Path
+    arguments: list[str]
+    """Of the agent, where it is started by hand."""
+    applied: bool
+    """Whether the manifest is in the member already."""
+
+
+async def invite(home: Home, name: str, kubeconfig: Path | None, context: str | None, image: str) -> Invited:
+    """
+    Pull mode: the invitation lies in private files below the federation's home.
+
+    With a kubeconfig it is put into the member, too. Raises FederateError.
+    """
+    home.require()
+    config = _login(name, kubeconfig, context) if kubeconfig is not None else None
+    async with client(home) as federation:
+        try:
+            made = await inviting.invite(federation, name, member=config)
+        except joining.JoinError as fault:
+            raise FederateError(
+                f"cluster {name} is not invited", why=str(fault), next_step="Mend that, and join again."
+            ) from fault
+    objects = agent_objects(made, image)
+    folder = home.path / "invitations" / name
+    invited = Invited(
+        name, folder / "agent.yaml", folder / "token", arguments(made, str(folder / "token")), config is not None
+    )
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(invited.token, made.token.text.encode() + b"\n")
+        write_private(invited.manifest, manifest(objects).encode())
+    except OSError as fault:
+        raise UnfitHostError(f"cannot write {folder}", why=str(fault), next_step="Check the path.") from fault
+    if config is not None:
+        await _apply(name, config, objects)
+    return invited
+
+
+async def _apply(name: str, config: ClientConfig, objects: Sequence[tuple[Resource, Object]]) -> None:
+    """Raises FederateError."""
+    async with ApiClient(config, user_agent=joining.USER_AGENT) as member:
+        try:
+            for resource, obj in objects:
+                metadata = obj["metadata"]
+                await member.patch(
+                    resource, metadata["name"], obj, namespace=metadata.get("namespace", ""), patch_type="apply",
+                    field_manager="federate", force=True,
+                )  # fmt: skip
+        except ApiError as fault:
+            raise FederateError(
+                f"cluster {name} is invited, and does not have its agent yet", why=str(fault),
+                next_step="Mend that, and join again.",
+            ) from fault  # fmt: skip
 
 
 async def leave(home: Home, name: str, *, force: bool) -> list[str]:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from cluster.single_process.identity import Identity, ensure_identity, write_private
 from federation.host.home import Description, Home
 from federation.host.processes import Processes, Service
+from federation.membership.invite import INFO_PATH
 
 ADMIN, CONTROLLER_MANAGER, DNS_SERVER = "admin", "federation-controller-manager", "federation-dns"
 USERS = dict.fromkeys((ADMIN, CONTROLLER_MANAGER, DNS_SERVER), "system:masters")
@@ -19,6 +20,13 @@ USERS = dict.fromkeys((ADMIN, CONTROLLER_MANAGER, DNS_SERVER), "system:masters")
 APISERVER = "apiserver"
 _SERVICE_ADDRESS = "10.96.0.1"
 """In the certificate, where nobody asks for it: there is no Service network."""
+AUTHENTICATION = "authentication.json"
+_OPEN = {
+    "apiVersion": "apiserver.config.k8s.io/v1",
+    "kind": "AuthenticationConfiguration",
+    "anonymous": {"enabled": True, "conditions": [{"path": INFO_PATH}]},
+}
+"""Who has no login yet may look at the federation's CA, and at nothing else."""
 
 
 def context_name(name: str) -> str:
@@ -26,6 +34,8 @@ def context_name(name: str) -> str:
 
 
 def url(description: Description) -> str:
+    if description.on_hosts:
+        return description.server
     address = _reachable(description.bind_address)
     return f"https://{f'[{address}]' if ':' in address else address}:{description.secure_port}"
 
@@ -45,6 +55,7 @@ def prepare(home: Home, description: Description) -> list[Service]:
     identity = ensure_identity(
         home.path, addresses=(_reachable(description.bind_address),), service_address=_SERVICE_ADDRESS, users=USERS
     )
+    write_private(home.path / AUTHENTICATION, json.dumps(_OPEN).encode() + b"\n")
     for user, file in _kubeconfigs(home).items():
         write_private(file, _kubeconfig(description, identity, user))
     return services(home, description, identity)
@@ -69,10 +80,13 @@ def services(home: Home, description: Description, identity: Identity) -> list[S
             f"--service-account-key-file={identity.service_account_public}",
             f"--service-account-signing-key-file={identity.service_account_key}",
             f"--service-account-issuer={url(description)}", "--enable-bootstrap-token-auth=true",
+            f"--authentication-config={home.path / AUTHENTICATION}",
         )),
         Service("controller-manager", (
             *python, "federation.controller_manager", f"--kubeconfig={files[CONTROLLER_MANAGER]}",
             "--leader-elect=false", f"--federation-name={description.name}", f"--dns-zone={description.dns_zone}",
+            f"--cluster-signing-cert-file={identity.ca}",
+            f"--cluster-signing-key-file={identity.ca_key}",
         )),
         Service("dns-server", (
             *python, "federation.dns_server", f"--kubeconfig={files[DNS_SERVER]}", f"--zone={description.dns_zone}",

@@ -39,12 +39,9 @@ async def join(
     """
     if faults := dns_subdomain(name):
         raise JoinError(f"{name!r} is no name for a cluster: {faults[0]}")
+    identity = await member_identity(name, config)
+    await refuse_twin(federation, name, identity)
     async with ApiClient(config, user_agent=USER_AGENT) as user:
-        try:
-            identity = await _identity(user)
-        except ApiError as error:
-            raise JoinError(f"cluster {name} does not answer: {error}") from error
-        await _refuse_twin(federation, name, identity)
         try:
             made = await make_login(user)
         except ApiError as error:
@@ -62,12 +59,18 @@ async def join(
             raise JoinError(f"cluster {name} did not join: {error}") from error
 
 
-async def _identity(client: ApiClient) -> str:
-    system = await client.get(resources.NAMESPACES, "kube-system")
+async def member_identity(name: str, config: ClientConfig) -> str:
+    """The uid of its Namespace kube-system. Raises JoinError."""
+    async with ApiClient(config, user_agent=USER_AGENT) as client:
+        try:
+            system = await client.get(resources.NAMESPACES, "kube-system")
+        except ApiError as error:
+            raise JoinError(f"cluster {name} does not answer: {error}") from error
     return str(system["metadata"]["uid"])
 
 
-async def _refuse_twin(federation: ApiClient, name: str, identity: str) -> None:
+async def refuse_twin(federation: ApiClient, name: str, identity: str) -> None:
+    """Raises JoinError when the cluster is a member by another name, or the name is another cluster's."""
     try:
         known = (await federation.list(CLUSTERS)).get("items") or ()
     except ApiError as error:

@@ -1,5 +1,6 @@
 """
-`provision cluster`: bring a cluster into being, or what differs back to what is wished. Read this file first.
+`provision cluster`: bring a cluster into being, or what differs back to what is wished. Read this file first. A
+federation's control plane (`provision federation init`) takes the same way and ends with name servers, not nodes.
 
 `observe` finds out, `plan.make_plan` says what is left, `apply_cluster` does it. A run that was killed anywhere is
 finished by the next one, because each phase asks what is there and not what was done.
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from cluster.api import resources
 from cluster.client.rest import ApiClient
 from cluster.machinery.status_errors import ApiError
-from inventory.model import HostSpec, Provider
+from inventory.model import HostSpec, Provider, Role
 from provisioner import kubeconfig
 from provisioner.bundle.build import ensure_bundle
 from provisioner.errors import ProvisionError
@@ -38,6 +39,7 @@ from provisioner.phases.push_bundle import push_bundle, share_bundle
 from provisioner.phases.run import Run
 from provisioner.phases.start_control_plane import start_control_plane
 from provisioner.phases.start_etcd import start_etcd
+from provisioner.phases.start_name_servers import start_name_servers
 from provisioner.phases.validate_hosts import unfit_hosts, validate_hosts
 from provisioner.plan import Change, Observed, make_plan, needing_files, needing_release
 from provisioner.preflight.results import errors_of, warnings_of
@@ -113,12 +115,16 @@ async def _look_at_hosts(run: Run, hosts: Sequence[HostSpec]) -> None:
 
 async def _look_at_api(run: Run) -> list[str]:
     """What is missing in the API. Everything, when there is none yet."""
-    nothing_yet = ["create the cluster's own objects", "wait until every Node is Ready"]
+    nothing_yet = [f"create the {run.spec.kind}'s own objects"]
+    if run.spec.with_role(Role.NODE):
+        nothing_yet.append("wait until every Node is Ready")
     if not run.home.kubeconfig.exists():
         return nothing_yet
     try:
         async with asyncio.timeout(5), _api(run) as client:
             pending = await pending_addons(client, run.spec)
+            if run.spec.federation:
+                return pending
             pending += await missing_labels(client, run.spec)
             nodes = await client.list(resources.NODES)
             pending += [f"wait until Node {name} is Ready" for name in not_ready(run.spec, nodes["items"])]
@@ -191,18 +197,31 @@ async def _bring_files(run: Run, observed: Observed) -> None:
 
 
 async def _start_runtime(run: Run) -> None:
+    if not run.spec.with_role(Role.NODE):
+        return
     with run.progress.phase("Start the container runtime"):
         await start_runtime(run)
 
 
 async def _start_services(run: Run) -> None:
-    with run.progress.phase("Start etcd"):
-        await start_etcd(run)
+    if run.spec.with_role(Role.ETCD):
+        with run.progress.phase("Start etcd"):
+            await start_etcd(run)
     with run.progress.phase("Start the control plane"):
         await start_control_plane(run)
+    if run.spec.federation:
+        await _start_name_servers(run)
+        return
     async with _api(run) as client, asyncio.TaskGroup() as tasks:
         tasks.create_task(_apply_addons(run, client))
         tasks.create_task(_join_nodes(run, client))
+
+
+async def _start_name_servers(run: Run) -> None:
+    async with _api(run) as client:
+        await _apply_addons(run, client)
+    with run.progress.phase("Start name servers"):
+        await start_name_servers(run)
 
 
 async def _apply_addons(run: Run, client: ApiClient) -> None:
@@ -267,8 +286,8 @@ async def _wait_answer(run: Run, url: str) -> str:
 
 def _write_own_kubeconfig(run: Run, server: str) -> None:
     """`kubeconfig` for the user, `admin.conf` for us: a master's own address works before the virtual one does."""
-    servers = run.spec.api_servers
+    servers, name = run.spec.api_servers, kubeconfig.context_name(run.spec.name, run.spec.kind)
     for path, first in ((run.home.kubeconfig, server), (run.home.path / "admin.conf", servers[0])):
-        content = kubeconfig.to_bytes(kubeconfig.render(run.spec.name, first, servers, run.home.pki))
+        content = kubeconfig.to_bytes(kubeconfig.render(name, first, servers, run.home.pki))
         if not path.exists() or path.read_bytes() != content:
             write_atomically(path, content, mode=0o600)

@@ -35,7 +35,7 @@ async def destroy_cluster(run: Run, *, forget_unreachable: bool = False) -> None
             raise _not_cleaned(run, unreachable)
     with run.progress.phase("Remove the machines"):
         await run.provider.destroy(run.progress.line)
-    kubeconfig.remove_from_file(kubeconfig.user_file(), run.spec.name)
+    kubeconfig.remove_from_file(kubeconfig.user_file(), kubeconfig.context_name(run.spec.name, run.spec.kind))
     await asyncio.to_thread(run.home.remove)
 
 

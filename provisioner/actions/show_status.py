@@ -8,7 +8,7 @@ from cluster.api import resources
 from cluster.client.rest import ApiClient
 from cluster.machinery.status_errors import ApiError
 from cluster.pki.inspect import inspect_certificate
-from inventory.model import HostSpec, Role
+from inventory.model import HostSpec, Role, url_host
 from provisioner.errors import ProvisionError
 from provisioner.facts.host_facts import read_facts, units_of
 from provisioner.machines.base import MachineState
@@ -45,6 +45,8 @@ class HostStatus:
 @dataclass(slots=True)
 class ClusterStatus:
     name: str
+    kind: str
+    """cluster or federation."""
     provider: str
     healthy: bool
     etcd_members: list[str]
@@ -72,15 +74,14 @@ async def read_status(run: Run) -> ClusterStatus:
         and s.node in ("", "Ready")
         for s in hosts
     )
-    return ClusterStatus(run.spec.name, run.spec.provider.value, healthy, members, list(hosts))
+    return ClusterStatus(run.spec.name, run.spec.kind, run.spec.provider.value, healthy, members, list(hosts))
 
 
 async def _host_status(run: Run, host: HostSpec, machine: MachineState) -> HostStatus:
     status = HostStatus(host.name, host.address, sorted(role.value for role in host.roles), machine.value)
     status.certificates_days_left = _days_left(run, host)
-    if host.has(Role.CONTROL_PLANE):
-        address = f"[{host.address}]" if ":" in host.address else host.address
-        status.apiserver = await _apiserver(run, f"https://{address}:6443")
+    if host.serves_api:
+        status.apiserver = await _apiserver(run, f"https://{url_host(host.address)}:6443")
     if machine is not MachineState.RUNNING:
         status.reachable = f"the machine is {machine.value}"
     else:
@@ -118,7 +119,7 @@ async def _node_states(run: Run) -> dict[str, str]:
     """Node name -> why it is not Ready; nodes that are do not appear."""
     everyone = {host.name: "the API does not answer" for host in run.spec.with_role(Role.NODE)}
     path = run.home.path / "admin.conf"
-    if not path.exists():
+    if not everyone or not path.exists():
         return everyone
     try:
         async with (

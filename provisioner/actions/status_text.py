@@ -13,7 +13,8 @@ def status_lines(status: ClusterStatus) -> list[str]:
     remarks = [f"{host.name}: {remark}" for host in status.hosts for remark in _remarks(host)]
     verdict = "healthy" if status.healthy else "not healthy"
     members = ", ".join(status.etcd_members) or "no answer"
-    return [f"Cluster {status.name} ({status.provider}) is {verdict}. etcd members: {members}", *table, *remarks]
+    keeps = f"etcd members: {members}" if any(host.etcd for host in status.hosts) else "Its host keeps the store."
+    return [f"{status.kind.capitalize()} {status.name} ({status.provider}) is {verdict}. {keeps}", *table, *remarks]
 
 
 def _row(host: HostStatus) -> tuple[str, ...]:

@@ -82,9 +82,16 @@ def _assemble(tree: Path, layers: Path, report: Report) -> None:
         shutil.copytree(layer, tree, dirs_exist_ok=True, symlinks=True, copy_function=_link)
     report("Compiling the services")
     own = tree / "site-packages"
-    services.copy_services(Path(cluster.__file__).parent, own)
-    services.compile_modules(own / "cluster")
+    for package in _own_packages():
+        services.copy_services(package, own)
+        services.compile_modules(own / package.name)
     services.write_launchers(tree / "bin")
+
+
+def _own_packages() -> list[Path]:
+    """Folders of the packages that hosts run. The federation is copied, never imported: it is another product."""
+    services_home = Path(cluster.__file__).parent
+    return [services_home, services_home.with_name("federation")]
 
 
 def _build_packages(target: Path, work: Path) -> None:
@@ -187,8 +194,8 @@ def _inputs_digest() -> str:
     for value in (contents.UNPACKED_PACKAGES, contents.IMAGE_PACKAGES, contents.BINARIES, contents.HOST_PYTHON):
         digest.update(json.dumps(value).encode())
     sources = [services.LOCK_FILE, *Path(__file__).parent.glob("*.py")]
-    package = Path(cluster.__file__).parent
-    sources += [p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    for package in _own_packages():
+        sources += [p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     for path in sorted(sources):
         digest.update(str(path.name).encode())
         digest.update(path.read_bytes())

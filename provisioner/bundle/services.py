@@ -23,6 +23,10 @@ LAUNCHERS = {
     "kubelet": "cluster.kubelet",
     "kube-proxy": "cluster.kube_proxy",
     "cluster-dns": "cluster.dns",
+    "api-address": "cluster.kube_proxy.hold_address",
+    "federation-apiserver": "federation.apiserver",
+    "federation-controller-manager": "federation.controller_manager",
+    "federation-dns": "federation.dns_server",
 }
 
 _LAUNCHER = """#!/usr/bin/python3 -IS
@@ -62,7 +66,7 @@ def install_dependencies(target: Path) -> None:
 
 
 def copy_services(source: Path, target: Path) -> None:
-    """Copy our own package `cluster` from `source` (its folder) into `target`."""
+    """Copy a package of ours from `source` (its folder) into `target`."""
     shutil.copytree(source, target / source.name, ignore=_LEFT_OUT)
 
 

@@ -19,7 +19,21 @@ CONTROL_PLANE_UNITS = ("kube-apiserver", "kube-controller-manager", "kube-schedu
 RUNTIME_UNITS = ("containerd", "hanse-images")
 NODE_UNITS = ("kubelet", "kube-proxy", "cluster-dns")
 ETCD_UNIT = "etcd"
-ALL_UNITS = (ETCD_UNIT, *CONTROL_PLANE_UNITS, *RUNTIME_UNITS, *NODE_UNITS)
+FEDERATION_UNITS = ("federation-apiserver", "federation-controller-manager")
+SERVING_UNITS = (*CONTROL_PLANE_UNITS, *FEDERATION_UNITS)
+"""Whatever serves an API; a host has those of a cluster or those of a federation."""
+NAME_SERVER_UNIT = "federation-dns"
+API_ADDRESS_UNIT = "api-address"
+FEDERATION_LATE_UNITS = (NAME_SERVER_UNIT, API_ADDRESS_UNIT)
+"""They are let into the API by objects that the provisioner makes there first."""
+ALL_UNITS = (
+    ETCD_UNIT,
+    *CONTROL_PLANE_UNITS,
+    *RUNTIME_UNITS,
+    *NODE_UNITS,
+    *FEDERATION_UNITS,
+    *FEDERATION_LATE_UNITS,
+)
 
 
 def units_of(host: HostSpec) -> tuple[str, ...]:
@@ -27,6 +41,8 @@ def units_of(host: HostSpec) -> tuple[str, ...]:
     return (
         *((ETCD_UNIT,) if host.has(Role.ETCD) else ()),
         *(CONTROL_PLANE_UNITS if host.has(Role.CONTROL_PLANE) else ()),
+        *((*FEDERATION_UNITS, NAME_SERVER_UNIT) if host.has(Role.FEDERATION) else ()),
+        *((API_ADDRESS_UNIT,) if host.has(Role.API_ADDRESS) else ()),
         *((*RUNTIME_UNITS, *NODE_UNITS) if host.has(Role.NODE) else ()),
     )
 

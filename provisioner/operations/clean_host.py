@@ -17,7 +17,7 @@ import sys
 import time
 
 DEVICES = ("hanse-vxlan", "hanse-dns0")
-USERS = ("hanse-etcd", "hanse-control")
+USERS = ("hanse-etcd", "hanse-control", "hanse-federation", "hanse-dns")
 MOUNTED = ("/run/netns/cni-", "/run/containerd/", "/var/lib/kubelet/", "/var/lib/containerd/")
 FOLDERS = (
     "/opt/hanse",
@@ -25,7 +25,9 @@ FOLDERS = (
     "/run/hanse",
     "/var/lib/cni/results",
     "/var/lib/hanse",
+    "/var/lib/hanse-federation",
     "/var/log/containers",
+    "/var/log/hanse",
     "/var/log/pods",
 )
 """Ours alone, whatever is in them."""

@@ -1,6 +1,6 @@
 """
 Objects that every cluster has beyond what its apiserver makes by itself: the Service of cluster DNS, and what the DNS
-and the pod network may read.
+and the pod network may read; in a federation what its name servers may.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,32 @@ _CLUSTER_ROLE_BINDINGS = resources.named("clusterrolebindings.rbac.authorization
 
 def addons(spec: ClusterSpec) -> list[tuple[Resource, Mapping[str, Any]]]:
     """Desired objects. Pure."""
+    return _federation_addons() if spec.federation else _cluster_addons(spec)
+
+
+def _federation_addons() -> list[tuple[Resource, Mapping[str, Any]]]:
+    """Its controller manager is beyond RBAC; name servers and whoever holds the API's address are not."""
+    records = [
+        {"apiGroups": ["federation.hanse.io"], "resources": ["dnsrecordsets"], "verbs": ["get", "list", "watch"]},
+        # Serials count from the federation's birth, which is this namespace's.
+        {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"]},
+    ]
+    turns = [
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+        {
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "resourceNames": ["api-virtual-address"],
+            "verbs": ["get", "update", "patch"],
+        },
+    ]
+    return [
+        *_granted("hanse:federation-dns", "federation-dns", records),
+        *_granted("hanse:api-address", "hanse:api-address", turns),
+    ]
+
+
+def _cluster_addons(spec: ClusterSpec) -> list[tuple[Resource, Mapping[str, Any]]]:
     read = ["get", "list", "watch"]
     # kube-proxy is the pod network's agent and the holder of the API's virtual address too.
     proxy_rules = [

@@ -20,7 +20,7 @@ from provisioner.state import write_atomically
 def pending_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> list[str]:
     """A sentence for each file that `issue_certificates` would write. Reads only."""
     missing = [entry for entry in catalogue.AUTHORITIES if not (pki / f"{entry.path}.key").exists()]
-    found = [f"make CA {entry.common_name}" for entry in missing]
+    found = [f"make CA {_authority_name(entry, spec)}" for entry in missing]
     if not (pki / service_account_key.PRIVATE_FILE).exists():
         found.append("make the key of ServiceAccount tokens")
     if not (pki / encryption_config.FILE).exists():
@@ -50,7 +50,7 @@ def issue_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> int:
     """Write all that is pending; returns how many leaves. Blocks for about a millisecond each."""
     pki.mkdir(parents=True, exist_ok=True)
     pki.chmod(0o700)
-    authorities = {entry.name: _ensure_authority(entry, pki, now) for entry in catalogue.AUTHORITIES}
+    authorities = {entry.name: _ensure_authority(entry, spec, pki, now) for entry in catalogue.AUTHORITIES}
     _ensure_service_account_key(pki)
     if not (pki / encryption_config.FILE).exists():
         write_atomically(pki / encryption_config.FILE, encryption_config.make_encryption_config(), mode=0o600)
@@ -74,14 +74,14 @@ def host_files(host: HostSpec, pki: Path) -> dict[str, str]:
     facts = _facts(host)
     files: dict[str, Path] = {}
     for authority in catalogue.AUTHORITIES:
-        if authority.name == "ca" or facts.is_etcd or facts.is_control_plane:
+        if authority.name == "ca" or facts.is_etcd or host.serves_api:
             files[f"{authority.path}.crt"] = pki / f"{authority.path}.crt"
         if authority.key_hosts(facts):
             files[f"{authority.path}.key"] = pki / f"{authority.path}.key"
     for entry in catalogue.certificates_for(facts):
         for suffix in ("crt", "key"):
             files[f"{entry.path}.{suffix}"] = _host_folder(pki, host) / f"{entry.path}.{suffix}"
-    if facts.is_control_plane:
+    if host.serves_api:
         for name in (service_account_key.PRIVATE_FILE, service_account_key.PUBLIC_FILE, encryption_config.FILE):
             files[name] = pki / name
     return {path: str(source) for path, source in files.items()}
@@ -106,11 +106,16 @@ def _reason(
     return needs_renewal(certificate.read_bytes(), wanted, authority.read_bytes(), now=now)
 
 
-def _ensure_authority(entry: AuthorityEntry, pki: Path, now: dt.datetime) -> Authority:
+def _authority_name(entry: AuthorityEntry, spec: ClusterSpec) -> str:
+    """A federation's CA goes into the same clients' stores as those of its members."""
+    return f"federation {spec.name} {entry.name}" if spec.federation else entry.common_name
+
+
+def _ensure_authority(entry: AuthorityEntry, spec: ClusterSpec, pki: Path, now: dt.datetime) -> Authority:
     certificate, key = pki / f"{entry.path}.crt", pki / f"{entry.path}.key"
     if certificate.exists() and key.exists():
         return load_authority(certificate.read_bytes(), key.read_bytes())
-    authority = make_authority(entry.common_name, now=now)
+    authority = make_authority(_authority_name(entry, spec), now=now)
     write_atomically(certificate, authority.certificate_pem, mode=0o644)
     write_atomically(key, authority.key_pem, mode=0o600)
     return authority
@@ -137,6 +142,7 @@ def _facts(host: HostSpec | None) -> catalogue.HostFacts:
         (host.address,),
         is_control_plane=host.has(Role.CONTROL_PLANE),
         is_etcd=host.has(Role.ETCD),
+        is_federation=host.has(Role.FEDERATION),
     )
 
 

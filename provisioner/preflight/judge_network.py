@@ -10,6 +10,8 @@ PORTS: Mapping[Role, Mapping[int, str]] = {
     Role.ETCD: {2379: "etcd", 2380: "etcd"},
     Role.CONTROL_PLANE: {6443: "kube-apiserver", 10257: "kube-controller-manager", 10259: "kube-scheduler"},
     Role.NODE: {10250: "kubelet", 10248: "kubelet", 10249: "kube-proxy", 10256: "kube-proxy"},
+    Role.FEDERATION: {6443: "federation-apiserver", 10253: "federation-controller-manager"},
+    Role.API_ADDRESS: {},
 }
 """Role -> port -> the unit that will listen there."""
 VXLAN_PORT = 4789

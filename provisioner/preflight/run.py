@@ -27,7 +27,7 @@ MOST_TO_CALL = 20
 """Beyond, a host calls the ones after it in the list: every pair of neighbours and every master, not all of n²."""
 _EXAMINE = inspect.getsource(examine_host).encode()
 _CALL = inspect.getsource(call_hosts).encode()
-_LOCAL_PORTS = frozenset([10248, 10249, 10256, 10257, 10259])
+_LOCAL_PORTS = frozenset([10248, 10249, 10253, 10256, 10257, 10259])
 """They listen on the host's own address or loopback for the host itself."""
 
 

@@ -136,6 +136,7 @@ def build_admission(
     extra: Sequence[Plugin] = (),
     configurations: Configurations | None = None,
     kept_namespaces: Collection[str] = (),
+    more: Sequence[type[Plugin]] = (),
 ) -> AdmissionChain:
     """
     The chain for `--enable-admission-plugins` and `--disable-admission-plugins`.
@@ -149,6 +150,7 @@ def build_admission(
         extra: Webhooks and policies; in upstream's order they run before ResourceQuota, those that are disabled never.
         configurations: What the plugins' configuration file says.
         kept_namespaces: Which may not be deleted, besides those of every cluster.
+        more: Plugins of the profile, which no flag turns off.
 
     Raises:
         ValueError: A plugin is unknown, is enabled and disabled at once, or is configured wrongly.
@@ -169,4 +171,4 @@ def build_admission(
     last = [plugin for plugin in on if isinstance(plugin, resource_quota.ResourceQuota)]
     first = [plugin for plugin in on if plugin not in last]
     late = sorted((plugin for plugin in extra if plugin.name not in unwanted), key=lambda one: _LATE.index(one.name))
-    return AdmissionChain((*first, *late), last)
+    return AdmissionChain((*first, *(plugin(around) for plugin in more), *late), last)

@@ -7,7 +7,8 @@ deleted ones. Two that do the same at once lose nothing: one's write fails and t
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -55,13 +56,16 @@ class CustomResources:
         webhooks: "Callable[[], WebhookClient]",
         built_in: Sequence[Object] = (),
         others: tuple[Resource, ...] = resources.ALL,
+        read_only: Collection[tuple[str, str]] = (),
     ) -> None:
         """
         Args:
             built_in: definitions, established, that are served and not stored; their groups are theirs alone.
             others: resources that are no custom ones.
+            read_only: (group, plural) of those that can be got and listed and nothing else.
         """
         self._others_served = others
+        self._read_only = frozenset(read_only)
         self._built_in = {definition["metadata"]["name"]: definition for definition in built_in}
         self._reserved = frozenset(definition["spec"]["group"] for definition in built_in)
         self._registry = registry
@@ -143,8 +147,10 @@ class CustomResources:
             self._openapi = None
 
     def _serve(self, name: str, state: bytes, definition: Object) -> None:
-        found = served(definition)
         spec = definition["spec"]
+        found = served(definition)
+        if (spec["group"], spec["names"]["plural"]) in self._read_only:
+            found = [replace(one, verbs=frozenset({"get", "list"})) for one in found]
         stored_as = f"{spec['group']}/{storage_version(definition)}"
         converter = self._converter(spec)
         for resource in found:

@@ -12,12 +12,13 @@ from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import orjson
 from aiohttp import web
 
 from cluster.api import resources
 from cluster.apiserver import list_options, responses
 from cluster.apiserver.app import Apiserver
-from cluster.apiserver.negotiation import TABLE, WATCHED, not_acceptable
+from cluster.apiserver.negotiation import TABLE, WATCHED, View, not_acceptable
 from cluster.apiserver.verbs import Call
 from cluster.apiserver.watch import MAX_SECONDS, MIN_SECONDS
 from cluster.machinery.objects import Object
@@ -33,7 +34,7 @@ from cluster.machinery.status_errors import (
     qualified,
 )
 from federation.api.kinds import SYSTEM_NAMESPACE
-from federation.apiserver.views import marks, versions
+from federation.apiserver.views import marks, metrics, versions
 from federation.apiserver.views.asked import Asked, asked
 from federation.apiserver.views.asking import UnansweredError, accept, ask
 from federation.apiserver.views.lists import Wanted, listed
@@ -67,7 +68,7 @@ class MemberViews:
             question = asked(route, names)
             member, _ = await self._find(call, question)
             return await pass_on(call, member, question.name)
-        if route.verb not in READS or (route.subresource and route.subresource != "status"):
+        if route.verb not in call.kind.resource.verbs & READS or (route.subresource and route.subresource != "status"):
             raise _read_only(call)
         question = asked(route, names)
         if route.verb == "get":
@@ -108,7 +109,10 @@ class MemberViews:
         view = call.view()
         member, obj = await self._find(call, question)
         name = question.shown_name if question.shown_name != question.name else ""
-        if view.shape == TABLE:
+        if _is_metrics(call):
+            obj = marks.mark(obj, member.name, name)
+            obj = metrics.table([obj], {}, view.version) if view.shape == TABLE else obj
+        elif view.shape == TABLE:
             columns = marks.Columns()
             obj["rows"] = columns.take(obj, member.name, marks.column_names(obj), name)
             obj["columnDefinitions"] = columns.definitions
@@ -128,7 +132,7 @@ class MemberViews:
         resource, route = call.kind.resource, call.route
         members = await self._members(question.clusters, call.warnings)
         streams = route.subresource in _STREAMS
-        form = "application/json" if streams else accept(call.view(), many=False)
+        form = "application/json" if streams or _is_metrics(call) else accept(call.view(), many=False)
         params = {} if streams else _others(route.query)
         path = resource.path(route.namespace, question.name, "" if streams else route.subresource)
 
@@ -171,7 +175,8 @@ class MemberViews:
             fields = ",".join([part for part in (fields, f"metadata.name={question.name}") if part])
         if fields:
             params["fieldSelector"] = fields
-        return Wanted(call.kind.resource, call.kind.resource.path(call.route.namespace), params, call.view())
+        view = View() if _is_metrics(call) else call.view()
+        return Wanted(call.kind.resource, call.kind.resource.path(call.route.namespace), params, view)
 
     async def _list(self, call: Call, question: Asked) -> web.Response:
         wanted = self._wanted(call, question)
@@ -181,6 +186,9 @@ class MemberViews:
         members = await self._members(question.clusters, call.warnings)
         token = call.route.query.get("continue", "")
         body = await listed(wanted, members, options.limit, token, call.warnings)
+        if _is_metrics(call) and (view := call.view()).shape == TABLE:
+            found = orjson.loads(body)
+            body = orjson.dumps(metrics.table(found["items"], found["metadata"], view.version))
         response = responses.body(body)
         responses.add_warnings(response, call.warnings)
         return response
@@ -252,6 +260,11 @@ def _others(query: Mapping[str, str]) -> dict[str, str]:
     """What goes on to members as it is."""
     found = {key: query[key] for key in ("includeObject",) if key in query}
     return {**found, "resourceVersion": "0"} if query.get("resourceVersion") == "0" else found
+
+
+def _is_metrics(call: Call) -> bool:
+    """Of which members make no tables."""
+    return call.route.group == metrics.GROUP
 
 
 def _read_only(call: Call) -> MethodNotAllowed:

@@ -42,6 +42,7 @@ def test_a_cluster_needs_an_address_and_keeps_its_identity() -> None:
     assert "spec.serverAddressByClientCIDRs" in faults("Cluster", {})
     address = {"clientCIDR": "0.0.0.0/0", "serverAddress": "https://192.0.2.1:6443"}
     assert faults("Cluster", {"serverAddressByClientCIDRs": [address]}) == []
+    assert faults("Cluster", {"syncMode": "Pull"}) == []
 
 
 def test_a_policy_selects_something_and_knows_its_modes() -> None:

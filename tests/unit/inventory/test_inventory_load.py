@@ -8,7 +8,7 @@ import yaml
 from inventory.faults import DescriptionError
 from inventory.load import load_cluster
 from inventory.model import ClusterSpec, PodNetwork, Role
-from inventory.sources.static_file import read_cluster
+from inventory.sources.static_file import read_text
 from inventory.yaml_tree import MAX_BYTES
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -24,7 +24,7 @@ def faults_of(text: str) -> list[str]:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_loads(path: pathlib.Path) -> None:
-    spec = read_cluster(path)
+    spec = load_cluster(read_text(path), str(path))
 
     assert spec.with_role(Role.ETCD)
     assert spec.api_servers
@@ -40,7 +40,7 @@ def test_faults_are_named_with_their_place(path: pathlib.Path) -> None:
 def test_master_is_an_alias_of_control_plane() -> None:
     spec = load_cluster("hosts: [{name: a, address: 192.0.2.1, roles: [master, etcd, node]}]", "f")
 
-    assert spec.hosts[0].roles == frozenset(Role)
+    assert spec.hosts[0].roles == {Role.CONTROL_PLANE, Role.ETCD, Role.NODE}
 
 
 def test_a_host_overrides_single_settings_of_the_clusters_ssh() -> None:
@@ -58,7 +58,8 @@ def test_a_version_without_quotes_is_understood() -> None:
 
 
 def test_settings_of_every_section_reach_the_model() -> None:
-    spec: ClusterSpec = read_cluster(ROOT / "inventory/examples/separate_etcd_behind_bastion.yaml")
+    path = ROOT / "inventory/examples/separate_etcd_behind_bastion.yaml"
+    spec: ClusterSpec = load_cluster(read_text(path), str(path))
 
     assert spec.network.pod_network is PodNetwork.HOST_ROUTES
     assert spec.network.dns_address == "10.32.0.10"
@@ -94,4 +95,4 @@ def test_aliases_of_aliases_do_not_grow_without_bound() -> None:
 
 def test_a_file_that_is_not_there_is_a_fault_of_the_description(tmp_path: pathlib.Path) -> None:
     with pytest.raises(DescriptionError, match="cannot be read"):
-        read_cluster(tmp_path / "none.yaml")
+        read_text(tmp_path / "none.yaml")

@@ -42,6 +42,18 @@ def test_a_node_gets_four_certificates_and_no_control_plane_ones() -> None:
     assert {e.name for e in certificates_for(NODE)} == {"kubelet-client", "kubelet-server", "kube-proxy", "cluster-dns"}
 
 
+def test_a_host_of_a_federation_gets_what_its_services_need_and_nothing_of_a_cluster() -> None:
+    alone = HostFacts("f1", ("192.0.2.31",), is_federation=True)
+    own = {"federation-controller-manager", "federation-controller-manager-server", "federation-dns", "api-address"}
+    served = {"apiserver", "front-proxy-client"}
+    assert {e.name for e in certificates_for(alone)} == own | served
+    etcd = {"apiserver-etcd-client", "etcd-server", "etcd-peer", "etcd-healthcheck-client"}
+    quorum = HostFacts("f1", ("192.0.2.31",), is_federation=True, is_etcd=True)
+    assert {e.name for e in certificates_for(quorum)} == own | served | etcd
+    assert not own & {e.name for e in certificates_for(MASTER)}
+    assert not authority_named("ca").key_hosts(quorum)
+
+
 def test_only_masters_hold_the_key_of_the_cluster_ca_and_nobody_that_of_the_others() -> None:
     assert authority_named("ca").key_hosts(MASTER)
     assert not authority_named("ca").key_hosts(NODE)

@@ -85,3 +85,33 @@ def test_hosts_and_networks_that_clash_are_told_together_with_their_places(
     assert '3:15: hosts[1].address: "192.0.2.1" is already the address of hosts[0]' in result.stderr
     assert "4:39: network.pod_cidr: 10.100.0.0/16 overlaps service_cidr 10.96.0.0/12" in result.stderr
     assert not home.exists()
+
+
+@pytest.mark.parametrize("command", [["status"], ["stop"], ["destroy"], ["kill", "m"], ["start", "m"]])
+def test_an_unknown_federation_is_named_with_the_way_to_make_it(command: list[str]) -> None:
+    result = call("federation", command[0], "nowhere", *command[1:])
+
+    assert result.exit_code == 2
+    assert "there is no federation nowhere" in result.stderr
+    assert "provision federation init nowhere" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--nodes", "1"], "needs a DNS zone"),
+        (["--dns-zone", "com", "--nodes", "1"], "is no zone for names"),
+        (["--dns-zone", "a.example", "--nodes", "2"], "2 hosts make no federation"),
+        (["--dns-zone", "a.example", "--hosts", "192.0.2.1,x,192.0.2.3"], '"x" is not an IP address'),
+        (["--dns-zone", "a.example", "--hosts", "192.0.2.1", "--inventory", "f"], "both say which hosts there are"),
+        (["--dns-zone", "a.example", "--hosts", "192.0.2.1", "--nodes", "1"], "--nodes does not go with"),
+        (["--dns-zone", "a.example", "--provider", "local", "--hosts", "192.0.2.1"], "do not go with local machines"),
+    ],
+)
+def test_a_federation_that_cannot_be_is_refused_and_nothing_is_made(
+    home: pathlib.Path, arguments: list[str], why: str
+) -> None:
+    result = call("federation", "init", "prod", *arguments)
+
+    assert (result.exit_code, why in result.stderr) == (2, True), result.stderr
+    assert not home.exists()

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from inventory.model import ClusterSpec
-from inventory.sources.nspawn import local_cluster
+from inventory.model import ClusterSpec, FederationSettings
+from inventory.sources.nspawn import local_cluster, local_federation
 from provisioner.facts.host_facts import HostFacts, UnitFacts, units_of
 from provisioner.machines.base import MachineState
 from provisioner.plan import FileChanges, Observed, make_plan
@@ -62,6 +62,21 @@ def test_phases_of_a_fresh_cluster_come_in_order(spec: ClusterSpec) -> None:
         "Start the control plane",
         "Join nodes",
         "Apply add-ons",
+    ]
+
+
+def test_phases_of_a_fresh_federation_end_with_its_name_servers() -> None:
+    federation = local_federation("prod", 3, "10.89.0.0/24", "/key", FederationSettings(zone="fed.example.com"))
+    assert make_plan(federation, finished(federation)) == ()
+
+    plan = make_plan(federation, dataclasses.replace(finished(federation), facts={}))
+
+    assert [change.what for change in plan if change.host == "prod-1" and change.phase.startswith("Start")] == [
+        "start etcd",
+        "start federation-apiserver",
+        "start federation-controller-manager",
+        "start federation-dns",
+        "start api-address",
     ]
 
 

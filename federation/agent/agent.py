@@ -1,0 +1,47 @@
+"""
+An agent at work: a login, then heartbeat and facts side by side, for as long as it runs.
+"""
+
+import asyncio
+import logging
+
+from cluster.api import resources
+from cluster.client.kubeconfig import ClientConfig
+from cluster.client.rest import ApiClient
+from cluster.machinery.status_errors import ApiError
+from federation.agent.heartbeat import beat
+from federation.agent.login import USER_AGENT, Invited, Login
+from federation.agent.report import report
+
+log = logging.getLogger(__name__)
+
+PAUSE = 2.0
+"""Seconds between tries to find the own cluster."""
+
+
+async def run(invited: Invited, member_config: ClientConfig) -> None:
+    """Until cancelled."""
+    nobody = ClientConfig(servers=(invited.server,))
+    async with (
+        ApiClient(member_config, user_agent=USER_AGENT) as member,
+        # Heartbeats do not wait behind a burst of reports: they have connections of their own, at both ends.
+        ApiClient(member_config, user_agent=USER_AGENT, connections=2) as pulse,
+        ApiClient(nobody, user_agent=USER_AGENT) as federation,
+        ApiClient(nobody, user_agent=f"{USER_AGENT}/heartbeat", connections=2) as heart,
+    ):
+        login = Login(invited, member, (federation, heart))
+        await login.get(await _identity(member))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(login.run(), name="login")
+            tasks.create_task(beat(heart, pulse, invited.cluster, login.refused), name="heartbeat")
+            tasks.create_task(report(federation, member, invited.cluster), name="facts")
+
+
+async def _identity(member: ApiClient) -> str:
+    """The uid of kube-system, when the cluster answers."""
+    while True:
+        try:
+            return str((await member.get(resources.NAMESPACES, "kube-system"))["metadata"]["uid"])
+        except ApiError as fault:
+            log.warning("the own cluster does not answer: %s", fault)
+        await asyncio.sleep(PAUSE)
