@@ -8,6 +8,7 @@ import click
 
 from provisioner import commands
 from provisioner.cli_federation import federation
+from provisioner.cli_runbook import runbook
 from provisioner.command_line import (
     ACCEPT_NEW_HOST_KEYS,
     ASK_BECOME_PASS,
@@ -41,6 +42,7 @@ def provision() -> None:
 
 
 provision.add_command(federation)
+provision.add_command(runbook)
 
 
 @provision.command()

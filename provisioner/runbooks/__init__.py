@@ -1,0 +1,1 @@
+"""Runbooks: pages of `playbooks/runbooks/` that are read by people and carried out by `provision runbook run`."""

@@ -1,0 +1,53 @@
+"""Runbooks, each after its fault: what the page says is done, and then it is well again."""
+
+import os
+
+from tests.machines.conftest import BIN, NAME, Done, Operator, run
+
+
+def on_host(cluster: Operator, number: int, script: str) -> str:
+    """What a shell on one of the machines says."""
+    home = cluster.home / "clusters" / NAME
+    node = cluster.get("node", f"{NAME}-{number}")
+    [address] = [one["address"] for one in node["status"]["addresses"] if one["type"] == "InternalIP"]
+    argv = ["ssh", "-i", str(home / "ssh" / "id_ed25519"), f"-oUserKnownHostsFile={home / 'known_hosts'}"]
+    done = run([*argv, f"root@{address}", "sh", "-s"], stdin=script, timeout=60)
+    assert done.code == 0, done.err
+    return done.out
+
+
+def carry_out(cluster: Operator, name: str, **variables: str) -> Done:
+    settings = [f"--set={key}={value}" for key, value in {"CLUSTER": NAME, **variables}.items()]
+    # The page's commands are found where the operator finds them.
+    env = {**cluster.env, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    return run([str(BIN / "provision"), "runbook", "run", name, *settings], env=env, timeout=400)
+
+
+def test_a_page_is_not_carried_out_where_its_fault_is_not(cluster: Operator) -> None:
+    done = carry_out(cluster, "node_not_ready", NODE=f"{NAME}-4")
+
+    assert done.code == 2
+    assert f"Node {NAME}-4 is Ready" in done.err
+
+
+def test_a_node_is_not_ready(cluster: Operator) -> None:
+    on_host(cluster, 4, "systemctl stop kubelet; truncate -s 40 /etc/kubernetes/kubelet.conf")
+    cluster.kubectl("wait", "--for=condition=Ready=Unknown", f"node/{NAME}-4", "--timeout=90s")
+
+    done = carry_out(cluster, "node_not_ready", NODE=f"{NAME}-4")
+
+    assert done.code == 0, done.err + done.out
+    cluster.kubectl("wait", "--for=condition=Ready", f"node/{NAME}-4", "--timeout=5s")
+
+
+def test_all_hosts_lose_their_power(cluster: Operator) -> None:
+    cluster.kubectl("create", "configmap", "before-the-dark", "--from-literal=kept=yes")
+    uid = cluster.get("configmap", "before-the-dark")["metadata"]["uid"]
+    for number in range(1, 6):
+        assert cluster.provision("machines", "kill", NAME, f"{NAME}-{number}").code == 0
+
+    done = carry_out(cluster, "power_loss")
+
+    assert done.code == 0, done.err + done.out
+    assert cluster.get("configmap", "before-the-dark")["metadata"]["uid"] == uid
+    cluster.kubectl("delete", "configmap", "before-the-dark")
