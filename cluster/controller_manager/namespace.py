@@ -1,115 +1,19 @@
-"""
-Empty a Namespace that is being deleted, then let it go.
-
-Everything namespaced that discovery knows is deleted, Pods first; the Namespace's conditions say what is left.
-Source: kube-controller-manager, pkg/controller/namespace/deletion.
-"""
-
-import asyncio
-import datetime
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+"""Empty a Namespace that is being deleted, then let it go. How: cluster.client.emptying."""
 
 from cluster.api import resources
 from cluster.api.resources import Resource
 from cluster.client.controller import Controller, Requeue
-from cluster.client.discovery import preferred_resources
+from cluster.client.emptying import FINALIZER, EmptyNamespaces
 from cluster.controller_manager.context import Context, enqueue_all
-from cluster.machinery.objects import Key, Object, copy_object
-from cluster.machinery.status_errors import ApiError, MethodNotAllowed, NotFound
-from cluster.machinery.timestamps import format_time
+from cluster.machinery.objects import Key
 
-FINALIZER = "kubernetes"
 RETRY = 5.0  # seconds until the next look at what was not yet gone
 PODS_RETRY = 1.0  # seconds, while only Pods are still stopping
 
 
-@dataclass(slots=True)
-class Remains:
-    """What is left after one pass, for the conditions."""
-
-    discovery_failed: list[str] = field(default_factory=list)
-    delete_failed: list[str] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-    """Objects left, by qualified resource name."""
-    finalizers: dict[str, int] = field(default_factory=dict)
-    """Objects left, by the finalizer they wait for."""
-
-    @property
-    def empty(self) -> bool:
-        return not (self.discovery_failed or self.delete_failed or self.counts)
-
-
-def deletable(found: Sequence[Resource]) -> list[Resource]:
-    """Namespaced resources in the order they go: Pods before what they use."""
-    kept = [r for r in found if r.namespaced and {"list", "delete"} <= r.verbs]
-    return sorted(kept, key=lambda r: (r.qualified != "pods", r.qualified))
-
-
-def conditions_for(remains: Remains, before: Sequence[Object], now: datetime.datetime) -> list[Object]:
-    """The five deletion conditions; pure."""
-    left = ", ".join(f"{name} has {count} resource instances" for name, count in sorted(remains.counts.items()))
-    waiting = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(remains.finalizers.items()))
-    facts: Mapping[str, tuple[bool, str, str, str, str]] = {
-        "NamespaceDeletionDiscoveryFailure": (
-            bool(remains.discovery_failed),
-            "DiscoveryFailed",
-            f"Discovery failed for some groups, {len(remains.discovery_failed)} failing: "
-            + ", ".join(remains.discovery_failed),
-            "ResourcesDiscovered",
-            "All resources successfully discovered",
-        ),
-        "NamespaceDeletionGroupVersionParsingFailure": (
-            False,
-            "",
-            "",
-            "ParsedGroupVersions",
-            "All legacy kube types successfully parsed",
-        ),
-        "NamespaceDeletionContentFailure": (
-            bool(remains.delete_failed),
-            "ContentDeletionFailed",
-            "Failed to delete all resource types, "
-            f"{len(remains.delete_failed)} remaining: {', '.join(remains.delete_failed)}",
-            "ContentDeleted",
-            "All content successfully deleted, may be waiting on finalization",
-        ),
-        "NamespaceContentRemaining": (
-            bool(remains.counts),
-            "SomeResourcesRemain",
-            f"Some resources are remaining: {left}",
-            "ContentRemoved",
-            "All content successfully removed",
-        ),
-        "NamespaceFinalizersRemaining": (
-            bool(remains.finalizers),
-            "SomeFinalizersRemain",
-            f"Some content in the namespace has finalizers remaining: {waiting}",
-            "ContentHasNoFinalizers",
-            "All content-preserving finalizers finished",
-        ),
-    }
-    known = {c["type"]: c for c in before}
-    found = []
-    for kind, (bad, bad_reason, bad_message, good_reason, good_message) in facts.items():
-        status = "True" if bad else "False"
-        old = known.get(kind)
-        since = old["lastTransitionTime"] if old is not None and old["status"] == status else format_time(now)
-        found.append(
-            {
-                "type": kind,
-                "status": status,
-                "lastTransitionTime": since,
-                "reason": bad_reason if bad else good_reason,
-                "message": bad_message if bad else good_message,
-            }
-        )
-    return found
-
-
 class NamespaceController:
     def __init__(self, context: Context) -> None:
-        self._client = context.client
+        self._emptying = EmptyNamespaces(context.client, pods_first)
         self._namespaces = context.informers.of(resources.NAMESPACES)
         self.controller = Controller("namespace", self.reconcile, workers=10)
         enqueue_all(self.controller, self._namespaces)
@@ -123,70 +27,14 @@ class NamespaceController:
             return None
         if FINALIZER not in (namespace["spec"].get("finalizers") or ()):
             return None
-        remains = await self._empty(key.name)
-        namespace = await self._write_conditions(namespace, remains)
+        remains = await self._emptying.empty(key.name)
+        namespace = await self._emptying.write_conditions(namespace, remains)
         if not remains.empty:
             return Requeue(PODS_RETRY if set(remains.counts) <= {"pods"} else RETRY)
-        finalized = copy_object(namespace)
-        finalized["spec"]["finalizers"] = [f for f in namespace["spec"]["finalizers"] if f != FINALIZER]
-        try:
-            await self._client.update(resources.NAMESPACES, finalized, subresource="finalize")
-        except NotFound:
-            return None
+        await self._emptying.let_go(namespace)
         return None
 
-    async def _empty(self, namespace: str) -> Remains:
-        remains = Remains()
-        found, remains.discovery_failed = await preferred_resources(self._client)
-        ordered = deletable(found)
-        # Pods go first and alone: while one still runs, what it may be using stays.
-        for part in ([r for r in ordered if r.qualified == "pods"], [r for r in ordered if r.qualified != "pods"]):
-            await asyncio.gather(*(self._delete_all(resource, namespace, remains) for resource in part))
-            if remains.counts.get("pods"):
-                break
-        return remains
 
-    async def _delete_all(self, resource: Resource, namespace: str, remains: Remains) -> None:
-        try:
-            left = await self._left(resource, namespace)
-            if left:
-                await self._delete(resource, namespace, left)
-                left = await self._left(resource, namespace)
-        except NotFound:  # the resource itself is gone
-            return
-        except ApiError as error:
-            remains.delete_failed.append(f"{resource.qualified}: {error}")
-            return
-        if left:
-            remains.counts[resource.qualified] = len(left)
-            for obj in left:
-                for finalizer in obj["metadata"].get("finalizers") or ():
-                    remains.finalizers[finalizer] = remains.finalizers.get(finalizer, 0) + 1
-
-    async def _left(self, resource: Resource, namespace: str) -> list[Object]:
-        page = await self._client.list(resource, namespace=namespace, metadata_only=True)
-        return list(page.get("items") or ())
-
-    async def _delete(self, resource: Resource, namespace: str, left: Sequence[Object]) -> None:
-        if "deletecollection" in resource.verbs:
-            try:
-                await self._client.delete_collection(resource, namespace=namespace)
-                return
-            except MethodNotAllowed:  # it says so but cannot: one by one
-                pass
-        for obj in left:
-            try:
-                await self._client.delete(resource, obj["metadata"]["name"], namespace=namespace)
-            except NotFound:
-                continue
-
-    async def _write_conditions(self, namespace: Object, remains: Remains) -> Object:
-        before = (namespace.get("status") or {}).get("conditions") or ()
-        conditions = conditions_for(remains, before, datetime.datetime.now(datetime.UTC))
-        ours = {c["type"] for c in conditions}
-        merged = [c for c in before if c["type"] not in ours] + conditions
-        if remains.empty or merged == list(before):
-            return namespace
-        changed = copy_object(namespace)
-        changed.setdefault("status", {})["conditions"] = merged
-        return await self._client.update(resources.NAMESPACES, changed, subresource="status")
+def pods_first(resource: Resource) -> int:
+    """While one still runs, what it may be using stays."""
+    return 0 if resource.qualified == "pods" else 1

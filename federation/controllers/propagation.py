@@ -6,10 +6,12 @@ Called by the federation's controller manager.
 
 import asyncio
 
+from cluster.api import resources
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
 from federation.api.resources import CLUSTER_PROPAGATION_POLICIES, PROPAGATION_POLICIES
 from federation.controllers.aggregate_status import AggregateStatus
+from federation.controllers.end_namespaces import EndNamespaces
 from federation.controllers.links.reporter import StatusReporter
 from federation.controllers.links.sources import Sources, informers
 from federation.controllers.place import Placer, PlacerSources
@@ -41,8 +43,11 @@ async def run_propagation(client: ApiClient, members: WatchMembers) -> None:
         statuses = AggregateStatus(client, templates, sources.placements, sources.cluster_placements)
         propagate = Propagate(sources, members.secrets, reporter)
         members.more_conditions = propagate.conditions
+        namespaces = Informer(reading, resources.NAMESPACES)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(templates.run(), name="templates")
+            tasks.create_task(namespaces.run(), name="namespaces")
+            tasks.create_task(EndNamespaces(client, namespaces).run(), name="end namespaces")
             for informer in (*read.values(), policies.propagation, policies.cluster_propagation):
                 tasks.create_task(informer.run(), name=informer.resource.qualified)
             tasks.create_task(placer.run(), name="placer")

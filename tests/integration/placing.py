@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.api import resources
 from cluster.api.resources import Resource
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
@@ -21,6 +22,7 @@ from federation.api.resources import (
     PLACEMENTS,
     PROPAGATION_POLICIES,
 )
+from federation.controllers.end_namespaces import EndNamespaces
 from federation.controllers.place import Placer, PlacerSources
 from federation.controllers.placing.policy_book import PolicyInformers
 from federation.controllers.templates import Templates
@@ -127,7 +129,15 @@ class Federation:
             self.templates, made["placements"], made["cluster_placements"], made["clusters"], policies
         )
         self.placer = Placer(self.client, sources, isolated=lambda: self.isolated, **options)
-        runs = [self.templates.run(), *(one.run() for one in made.values()), self.placer.run()]
+        namespaces = Informer(self.client, resources.NAMESPACES)
+        ending = EndNamespaces(self.client, namespaces)
+        runs = [
+            self.templates.run(),
+            namespaces.run(),
+            ending.run(),
+            *(one.run() for one in made.values()),
+            self.placer.run(),
+        ]
         self._tasks = [asyncio.create_task(one) for one in runs]
 
     async def stop(self) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from cluster.api import resources
 from cluster.client.rest import ApiClient
-from federation.api.resources import CLUSTERS, PROPAGATION_POLICIES
+from federation.api.refs import Ref
+from federation.api.resources import CLUSTER_PROPAGATION_POLICIES, CLUSTERS, PROPAGATION_POLICIES
 from tests.integration.federation_processes import federation_apiserver
 from tests.integration.placing import (
     Federation,
@@ -15,6 +16,7 @@ from tests.integration.placing import (
     config_map_ref,
     deployment,
     deployment_ref,
+    namespace,
     only,
     parts,
     policy,
@@ -101,3 +103,36 @@ async def test_a_deleted_object_leaves_tombstones_until_members_say_that_it_is_g
     await federation.placed(ref, lambda found: set(parts(found, "tombstones")) == {"east"})
     await federation.client.delete(CLUSTERS, "east")
     await federation.gone(ref)
+
+
+async def test_a_namespace_goes_wherever_its_objects_go_and_ends_with_all_that_is_in_it(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    restrict = policy("east", "Namespace", "v1", only("east")) | {"kind": "ClusterPropagationPolicy"}
+    del restrict["metadata"]["namespace"]
+    await federation.create(CLUSTER_PROPAGATION_POLICIES, restrict)
+    await federation.create(resources.NAMESPACES, namespace("shop"))
+    shop, ref = Ref("", "Namespace", "", "shop"), config_map_ref("settings", "shop")
+    await federation.placed(shop, lambda found: set(parts(found)) == {"east"})
+    await federation.create(resources.CONFIG_MAPS, config_map("settings", "shop"))
+    placed = await federation.placed(shop, lambda found: set(parts(found)) == {"east", "west"})
+    assert placed["spec"]["clusters"][1]["why"] == "objects in it are there"
+
+    await federation.tell("west", phase="Unreachable")
+    await federation.client.delete(resources.NAMESPACES, "shop")
+    uid = (await federation.placed(ref, lambda found: not parts(found)))["spec"]["template"]["uid"]
+    await federation.report(ref, {"east": {"state": "Gone", "uid": uid}})
+    await federation.gone(ref)
+    moved = await federation.outliving(ref)
+    assert moved is not None
+    assert parts(moved, "tombstones") == {"west": "Deleted"}
+    placed = await federation.placed(shop, lambda found: not parts(found))
+    assert parts(placed, "tombstones") == {"east": "Deleted", "west": "Deleted"}
+
+    await federation.create(resources.NAMESPACES, namespace("shop"))
+    await federation.create(resources.CONFIG_MAPS, config_map("settings", "shop"))
+    placed = await federation.placed(ref)
+    assert parts(placed, "tombstones") == {"west": "Deleted"}
+    assert placed["spec"]["tombstones"][0]["uid"] == uid != placed["spec"]["template"]["uid"]
+    assert await federation.outliving(ref) is None
