@@ -159,12 +159,10 @@ class Placer:
 
     async def _mind_isolation(self) -> None:
         """Nobody is lost while the federation is cut off, and nothing says when that ends but a look."""
-        before = False
         while True:
-            now = self._isolated()
-            if before and not now:
+            if self.fleet.answered_isolated and not self._isolated():
+                self.fleet.answered_isolated = False
                 self.wakes.holders_of(UNREACHABLE, self.fleet)
-            before = now
             await asyncio.sleep(ISOLATION_LOOK)
 
     def _sum(self, value: Callable[[Object], int]) -> float:

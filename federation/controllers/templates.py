@@ -81,6 +81,8 @@ class Templates:
         """Those whose objects are known."""
         self._coming: dict[GroupKind, _Kind] = {}
         """Those that are listed at the moment, also in another version than the one known."""
+        self._undefined: set[GroupKind] = set()
+        """Kinds whose definition was deleted before our eyes: with it somebody deleted all of their objects."""
         self._listeners: list[Listener] = []
         self._changed = asyncio.Event()
         self._discovered = False
@@ -224,9 +226,11 @@ class Templates:
             coming.stop()
         if known is not None:
             known.stop()
+            change = Change.DELETED if name in self._undefined else Change.MISSING
             for obj in known.informer.list():
                 if is_propagated(obj):
-                    self._say(ref_of(obj), Change.MISSING)
+                    self._say(ref_of(obj), change)
+        self._undefined.discard(name)
 
     def _note_synced(self) -> None:
         if self._discovered and not self._coming:
@@ -239,12 +243,20 @@ class Templates:
             return  # told at once when it is installed
         if name == _DEFINITIONS:
             self._changed.set()
+            if not kind.informer.catching_up:
+                self._note_definition(old, new)
         was, stays = old is not None and is_propagated(old), new is not None and is_propagated(new)
         listed = kind.informer.catching_up
         if new is None and old is not None and was:
             self._say(ref_of(old), Change.MISSING if listed else Change.DELETED)
         elif new is not None and (stays or was) and not (was and stays and _same_but_status(old, new)):
             self._say(ref_of(new), Change.LISTED if listed else Change.CHANGED)
+
+    def _note_definition(self, old: Object | None, new: Object | None) -> None:
+        definition = new or old or {}
+        spec = definition["spec"]
+        ends = new is None or bool(definition["metadata"].get("deletionTimestamp"))
+        (self._undefined.add if ends else self._undefined.discard)(GroupKind(spec["group"], spec["names"]["kind"]))
 
     def _say(self, ref: Ref, change: Change) -> None:
         for listener in self._listeners:

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from cluster.api import resources
 from cluster.api.resources import Resource
@@ -26,6 +29,7 @@ from federation.controllers.end_namespaces import EndNamespaces
 from federation.controllers.place import Placer, PlacerSources
 from federation.controllers.placing.policy_book import PolicyInformers
 from federation.controllers.templates import Templates
+from tests.integration.federation_processes import federation_apiserver
 
 SECONDS = 20
 APIS = [
@@ -218,3 +222,17 @@ class Federation:
     async def create(self, resource: Resource, *objects: Object) -> None:
         for obj in objects:
             await self.client.create(resource, obj)
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Iterator[Path]:
+    with federation_apiserver(tmp_path / "federation") as running:
+        yield running.kubeconfig
+
+
+@pytest.fixture
+async def federation(kubeconfig: Path) -> AsyncIterator[Federation]:
+    async with ApiClient.from_kubeconfig(kubeconfig, connections=0) as client:
+        made = Federation(client)
+        yield made
+        await made.stop()

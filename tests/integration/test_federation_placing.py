@@ -1,40 +1,31 @@
 """Templates are placed, and placed anew when policies, members or they themselves change."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
-import pytest
+import asyncio
 
 from cluster.api import resources
-from cluster.client.rest import ApiClient
+from cluster.api.resources import Resource
+from cluster.machinery.status_errors import NotFound
 from federation.api.refs import Ref
-from federation.api.resources import CLUSTER_PROPAGATION_POLICIES, CLUSTERS, PROPAGATION_POLICIES
-from tests.integration.federation_processes import federation_apiserver
+from federation.api.resources import CLUSTER_PROPAGATION_POLICIES, CLUSTERS, PLACEMENTS, PROPAGATION_POLICIES
 from tests.integration.placing import (
     Federation,
     config_map,
     config_map_ref,
     deployment,
     deployment_ref,
+    federation,
+    kubeconfig,
     namespace,
     only,
     parts,
     policy,
 )
 
+__all__ = ["federation", "kubeconfig"]
 
-@pytest.fixture
-def kubeconfig(tmp_path: Path) -> Iterator[Path]:
-    with federation_apiserver(tmp_path / "federation") as running:
-        yield running.kubeconfig
-
-
-@pytest.fixture
-async def federation(kubeconfig: Path) -> AsyncIterator[Federation]:
-    async with ApiClient.from_kubeconfig(kubeconfig, connections=0) as client:
-        made = Federation(client)
-        yield made
-        await made.stop()
+DEFINITIONS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
+WIDGETS = Resource("example.com", "v1", "widgets", "Widget", True)
+AUTOSCALERS = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", True)
 
 
 async def test_an_object_goes_to_every_member_and_its_replicas_are_divided(federation: Federation) -> None:
@@ -136,3 +127,121 @@ async def test_a_namespace_goes_wherever_its_objects_go_and_ends_with_all_that_i
     assert parts(placed, "tombstones") == {"west": "Deleted"}
     assert placed["spec"]["tombstones"][0]["uid"] == uid != placed["spec"]["template"]["uid"]
     assert await federation.outliving(ref) is None
+
+
+async def test_what_a_workload_names_goes_where_it_goes(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    nowhere = policy("nowhere", "ConfigMap", "v1", only("north"))
+    await federation.create(PROPAGATION_POLICIES, nowhere, policy("west", "Deployment", "apps/v1", only("west")))
+    await federation.create(resources.CONFIG_MAPS, config_map("settings"))
+    ref = config_map_ref("settings")
+    placed = await federation.placed(ref)
+    assert parts(placed) == {}
+    volume = {"name": "v", "configMap": {"name": "settings"}}
+    await federation.create(resources.DEPLOYMENTS, deployment("web", volumes=[volume]))
+    placed = await federation.placed(ref, lambda found: parts(found) == {"west": None})
+    assert placed["spec"]["clusters"][0]["why"] == "Deployment web names it"
+    await federation.client.delete(resources.DEPLOYMENTS, "web", namespace="default")
+    uid = (await federation.placed(deployment_ref("web"), lambda found: not parts(found)))["spec"]["template"]["uid"]
+    assert parts(await federation.placed(ref)) == {"west": None}
+    await federation.report(deployment_ref("web"), {"west": {"state": "Gone", "uid": uid}})
+    placed = await federation.placed(ref, lambda found: not parts(found))
+    assert parts(placed, "tombstones") == {"west": "NotSelected"}
+
+
+async def test_an_autoscaler_takes_the_number_of_replicas_away(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    await federation.create(resources.DEPLOYMENTS, deployment("web", 3))
+    await federation.placed(deployment_ref("web"), lambda found: sum(parts(found).values()) == 3)
+    autoscaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"maxReplicas": 9, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
+    }
+    await federation.create(AUTOSCALERS, autoscaler)
+    await federation.placed(deployment_ref("web"), lambda found: parts(found) == {"east": None, "west": None})
+    await federation.client.delete(AUTOSCALERS, "web", namespace="default")
+    await federation.placed(deployment_ref("web"), lambda found: sum(filter(None, parts(found).values())) == 3)
+
+
+async def test_custom_resources_follow_their_definition_before_members_serve_them(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.start()
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    names = {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+    await federation.create(DEFINITIONS, definition)
+    widget = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "one", "namespace": "default"}}
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await federation.create(WIDGETS, widget)
+                break
+            except NotFound:
+                await asyncio.sleep(0.05)
+    ref = Ref("example.com", "Widget", "default", "one")
+    await federation.placed(ref, lambda found: parts(found) == {"east": None})
+    await federation.client.delete(DEFINITIONS, "widgets.example.com")
+    placed = await federation.placed(ref, lambda found: bool(parts(found, "tombstones")))
+    assert parts(placed, "tombstones") == {"east": "Deleted"}
+
+
+async def test_what_is_labelled_local_is_taken_back_and_a_namespace_with_all_that_is_in_it(
+    federation: Federation,
+) -> None:
+    await federation.join("east")
+    await federation.start()
+    await federation.create(resources.NAMESPACES, namespace("shop"))
+    await federation.create(resources.CONFIG_MAPS, config_map("settings", "shop"))
+    await federation.placed(config_map_ref("settings", "shop"))
+    local = {"metadata": {"labels": {"federation.hanse.io/local": "true"}}}
+    await federation.client.patch(resources.NAMESPACES, "shop", local)
+    for ref in (config_map_ref("settings", "shop"), Ref("", "Namespace", "", "shop")):
+        placed = await federation.placed(ref, lambda found: not parts(found))
+        assert parts(placed, "tombstones") == {"east": "NotSelected"}
+    back = {"metadata": {"labels": {"federation.hanse.io/local": None}}}
+    await federation.client.patch(resources.NAMESPACES, "shop", back)
+    for ref in (config_map_ref("settings", "shop"), Ref("", "Namespace", "", "shop")):
+        placed = await federation.placed(ref, lambda found: parts(found) == {"east": None})
+        assert not parts(placed, "tombstones")
+
+
+async def test_what_somebody_else_does_to_a_placement_is_put_right(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.start()
+    await federation.create(resources.CONFIG_MAPS, config_map("settings"))
+    ref = config_map_ref("settings")
+    name = (await federation.placed(ref))["metadata"]["name"]
+    await federation.client.patch(PLACEMENTS, name, {"spec": {"clusters": [], "policy": "x"}}, namespace="default")
+    await federation.placed(ref, lambda found: parts(found) == {"east": None} and "policy" not in found["spec"])
+    await federation.client.delete(PLACEMENTS, name, namespace="default")
+    await federation.placed(ref, lambda found: parts(found) == {"east": None})
+
+
+async def test_a_burst_promises_no_member_more_than_it_has(federation: Federation) -> None:
+    for name in ("east", "west"):
+        await federation.join(name)
+        room = {"allocatable": {"cpu": "1000", "memory": "1Ti"}, "requested": {}, "pods": 300}
+        await federation.tell(name, resources=room)
+    by_room = {"replicaScheduling": {"preference": "Capacity"}}
+    await federation.create(PROPAGATION_POLICIES, policy("room", "Deployment", "apps/v1", by_room))
+    await federation.create(resources.DEPLOYMENTS, *(deployment(f"w{number}", 4) for number in range(200)))
+    await federation.start()
+    await federation.quiet()
+    placements = (await federation.client.list(PLACEMENTS))["items"]
+    taken = [parts(one) for one in placements]
+    assert len(taken) == 200
+    for name in ("east", "west"):
+        assert sum(one.get(name, 0) for one in taken) == 300
+    assert sum(one["spec"].get("unplaced", 0) for one in placements) == 200

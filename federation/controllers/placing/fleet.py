@@ -25,6 +25,8 @@ class Fleet:
     def __init__(self, clusters: Informer, isolated: Callable[[], bool], clock: Clock) -> None:
         self._isolated, self._clock = isolated, clock
         self.members: dict[str, Member] = {}
+        self.answered_isolated = False
+        """Somebody was told that nobody is lost, because nothing can be said: that has to be asked again."""
         self._gone_since: dict[str, dt.datetime] = {}
         self._tainted_since: dict[str, list[tuple[Object, dt.datetime]]] = {}
         self._listeners: list[Callable[[Member | None, Member | None], None]] = []
@@ -37,6 +39,7 @@ class Fleet:
     def lost(self, policy: PropagationPolicy, held: Collection[str]) -> tuple[frozenset[str], float | None]:
         """Which of these clusters are lost, as far as this policy minds, and seconds until the next of them may be."""
         if self._isolated():
+            self.answered_isolated = True
             return frozenset(), None
         found, again = set(), None
         for name in held:

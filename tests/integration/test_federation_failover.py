@@ -1,0 +1,181 @@
+"""Members are lost, return and leave; the placer dies between any two steps."""
+
+import asyncio
+import datetime as dt
+from typing import Any
+
+from cluster.api import resources
+from cluster.machinery.timestamps import format_time
+from federation.api.resources import CLUSTERS, PROPAGATION_POLICIES
+from tests.integration.placing import (
+    Federation,
+    config_map,
+    config_map_ref,
+    deployment,
+    deployment_ref,
+    federation,
+    kubeconfig,
+    only,
+    parts,
+    policy,
+)
+
+__all__ = ["federation", "kubeconfig"]
+
+WEB = deployment_ref("web")
+SETTINGS = config_map_ref("settings")
+
+
+def ago(seconds: float) -> str:
+    return format_time(dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds))
+
+
+def runs(replicas: int) -> dict[str, Any]:
+    return {"state": "Applied", "status": {"replicas": replicas, "readyReplicas": replicas}}
+
+
+async def test_replicas_of_a_lost_member_move_and_return_with_it(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    await federation.create(resources.DEPLOYMENTS, deployment("web", 4))
+    placed = await federation.placed(WEB)
+    assert parts(placed) == {"east": 2, "west": 2}
+    await federation.report(WEB, {"east": runs(2), "west": runs(2)})
+
+    federation.isolated = True
+    await federation.lose("west", since=ago(3600))
+    await federation.quiet()
+    await asyncio.sleep(0.3)
+    assert parts(await federation.placed(WEB)) == {"east": 2, "west": 2}
+    federation.isolated = False
+    placed = await federation.placed(WEB, lambda found: parts(found) == {"east": 4})
+    assert parts(placed, "evicting") == {"west": 2}
+    assert placed["spec"]["displaced"] == [{"cluster": "west", "replicas": 2}]
+    await federation.report(WEB, {"east": runs(4)})
+    placed = await federation.placed(WEB, lambda found: not parts(found, "evicting"))
+    assert parts(placed, "tombstones") == {"west": "Evicted"}
+
+    await federation.tell("west", phase="Ready", conditions=[])
+    placed = await federation.placed(WEB, lambda found: parts(found) == {"east": 2, "west": 2})
+    assert not parts(placed, "tombstones")
+
+
+async def test_nobody_is_evicted_before_the_toleration_ends(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    tolerant = policy("tolerant", "Deployment", "apps/v1", {}, failover={"tolerationSeconds": 3})
+    await federation.create(PROPAGATION_POLICIES, tolerant)
+    await federation.create(resources.DEPLOYMENTS, deployment("web", 4))
+    await federation.placed(WEB, lambda found: found["spec"].get("policy") == "default/tolerant")
+    before = await federation.version()
+    await federation.lose("west", since=ago(0))
+    await federation.quiet()
+    assert await federation.version() == before + 1
+    await federation.placed(WEB, lambda found: parts(found) == {"east": 4})
+
+
+async def test_what_has_no_replicas_stays_where_it_is_lost(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    await federation.create(resources.CONFIG_MAPS, config_map("settings"))
+    await federation.placed(SETTINGS)
+    await federation.quiet()
+    before = await federation.version()
+    await federation.lose("west", since=ago(3600))
+    await federation.quiet()
+    await asyncio.sleep(0.3)
+    assert await federation.version() == before + 1
+
+
+async def test_a_member_that_leaves_vanishes_from_every_placement(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    await federation.create(resources.DEPLOYMENTS, deployment("web", 4))
+    await federation.create(resources.CONFIG_MAPS, config_map("settings"), config_map("old"))
+    for ref in (WEB, SETTINGS, config_map_ref("old")):
+        await federation.placed(ref)
+    await federation.tell("west", phase="Leaving")
+    placed = await federation.placed(WEB, lambda found: parts(found) == {"east": 4})
+    assert parts(placed, "evicting") == {"west": 2}
+    await federation.client.delete(resources.CONFIG_MAPS, "old", namespace="default")
+    await federation.placed(config_map_ref("old"), lambda found: set(parts(found, "tombstones")) == {"east", "west"})
+    await federation.client.delete(CLUSTERS, "west")
+    for ref in (WEB, SETTINGS, config_map_ref("old")):
+        placed = await federation.placed(ref, lambda found: "west" not in str(found["spec"]))
+
+
+async def test_deletions_and_new_ones_of_the_same_name_while_nobody_looked(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.start()
+    await federation.create(resources.CONFIG_MAPS, config_map("settings"), config_map("anew"))
+    uid = (await federation.placed(config_map_ref("anew")))["spec"]["template"]["uid"]
+    await federation.placed(SETTINGS)
+    await federation.quiet()
+    await federation.stop()
+
+    for name in ("settings", "anew"):
+        await federation.client.delete(resources.CONFIG_MAPS, name, namespace="default")
+    await federation.create(resources.CONFIG_MAPS, config_map("anew"))
+    await federation.start()
+    placed = await federation.placed(SETTINGS, lambda found: not parts(found))
+    assert parts(placed, "tombstones") == {"east": "Missing"}
+    anew = await federation.placed(config_map_ref("anew"), lambda found: found["spec"]["template"]["uid"] != uid)
+    assert [(one["cluster"], one["uid"]) for one in anew["spec"]["tombstones"]] == [("east", uid)]
+    assert parts(anew) == {"east": None}
+
+    await federation.stop()  # members carry it out while nobody looks
+    await federation.report(config_map_ref("anew"), {"east": {"state": "Gone", "uid": uid}})
+    await federation.report(SETTINGS, {"east": {"state": "Gone", "uid": placed["spec"]["template"]["uid"]}})
+    await federation.start()
+    await federation.gone(SETTINGS)
+    await federation.placed(config_map_ref("anew"), lambda found: not parts(found, "tombstones"))
+
+
+async def test_the_last_word_on_where_a_copy_was_survives_the_policy(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    for name, deletion in (("kept", "Keep"), ("cleared", "Delete")):
+        select = {"name": name}
+        first = policy(name, "ConfigMap", "v1", only("east"), select=select, priority=2, deletionPolicy=deletion)
+        second = policy(f"{name}-next", "ConfigMap", "v1", only("west"), select=select)
+        await federation.create(PROPAGATION_POLICIES, first, second)
+        await federation.create(resources.CONFIG_MAPS, config_map(name))
+        ref = config_map_ref(name)
+        await federation.placed(ref, lambda found: parts(found) == {"east": None})
+        await federation.client.delete(PROPAGATION_POLICIES, name, namespace="default")
+        placed = await federation.placed(ref, lambda found: parts(found) == {"west": None})
+        [tombstone] = placed["spec"]["tombstones"]
+        assert tombstone["propagation"] == ("Orphan" if deletion == "Keep" else "Background")
+
+
+async def test_deletions_that_orphan_and_deletions_in_the_foreground(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    await federation.create(resources.CONFIG_MAPS, config_map("orphaned"), config_map("settings"))
+    orphaned = config_map_ref("orphaned")
+    await federation.placed(orphaned)
+    uid = (await federation.placed(SETTINGS))["spec"]["template"]["uid"]
+    for name, propagation in (("orphaned", "Orphan"), ("settings", "Foreground")):
+        await federation.client.delete(
+            resources.CONFIG_MAPS, name, namespace="default", options={"propagationPolicy": propagation}
+        )
+    placed = await federation.placed(orphaned, lambda found: not parts(found))
+    assert {one["propagation"] for one in placed["spec"]["tombstones"]} == {"Orphan"}
+    placed = await federation.placed(SETTINGS, lambda found: not parts(found))
+    assert {one["propagation"] for one in placed["spec"]["tombstones"]} == {"Foreground"}
+    await federation.quiet()
+    names = [one["metadata"]["name"] for one in (await federation.client.list(resources.CONFIG_MAPS))["items"]]
+    assert names == ["settings"]
+    await federation.tell("west", phase="Unreachable")
+    await federation.report(SETTINGS, {"east": {"state": "Gone", "uid": uid}})
+    async with asyncio.timeout(20):
+        while (await federation.client.list(resources.CONFIG_MAPS))["items"]:  # noqa: ASYNC110 - only the server knows
+            await asyncio.sleep(0.05)
+    placed = await federation.placed(SETTINGS)
+    assert parts(placed, "tombstones") == {"west": "Deleted"}
