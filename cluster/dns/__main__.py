@@ -11,6 +11,7 @@ from pathlib import Path
 from cluster import settings as contract
 from cluster.client.kubeconfig import KubeconfigError
 from cluster.client.rest import ApiClient
+from cluster.dns.federations import ConfigError, NameSettings, Resolver, read_federations, read_forward_zone
 from cluster.dns.listening import InterfaceError
 from cluster.dns.service import DnsSettings, serve_dns
 from cluster.machinery.systemd import notify_stopping
@@ -25,6 +26,20 @@ def address_and_port(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def federations(text: str) -> dict[str, str]:
+    try:
+        return read_federations(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def forward_zone(text: str) -> tuple[str, list[Resolver]]:
+    try:
+        return read_forward_zone(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def parse_flags(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="cluster-dns", description=__doc__)
     parser.add_argument("--kubeconfig", required=True)
@@ -35,6 +50,14 @@ def parse_flags(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--cluster-cidr", default=contract.POD_CIDR, help="pods: they may ask for any name")
     parser.add_argument("--interface", default="hanse-dns0", help="gets the bind address; empty: none is made")
     parser.add_argument("--forward", type=Path, default=Path("/etc/resolv.conf"), help="resolvers for other names")
+    parser.add_argument(
+        "--federations", type=federations, default={}, metavar="NAME=DOMAIN,…",
+        help="whose names service.namespace.NAME.svc are answered; ConfigMap kube-system/kube-dns adds more",
+    )  # fmt: skip
+    parser.add_argument(
+        "--forward-zone", type=forward_zone, action="append", default=[], metavar="ZONE=ADDRESS[:PORT],…",
+        help="servers that are asked about names in a zone; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--healthz-bind-address", type=address_and_port, default=("127.0.0.1", 8181))
     parser.add_argument("--metrics-bind-address", type=address_and_port, default=("127.0.0.1", 9153))
     parser.add_argument("--ttl", type=int, default=5, help="seconds that answers may be kept")
@@ -54,6 +77,7 @@ async def run(flags: argparse.Namespace) -> None:
         healthz=flags.healthz_bind_address,
         metrics=flags.metrics_bind_address,
         ttl=flags.ttl,
+        names=NameSettings(flags.federations, dict(flags.forward_zone)),
     )
     async with ApiClient.from_kubeconfig(flags.kubeconfig, user_agent="cluster-dns", connections=4) as client:
         work = asyncio.create_task(serve_dns(settings, client))

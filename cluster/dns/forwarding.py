@@ -216,7 +216,9 @@ async def _exchange(resolver: tuple[str, int], key: bytes) -> Reply:
     identity = secrets.randbelow(1 << 16)
     packet = build_query(identity, key[:-4], int.from_bytes(key[-4:-2], "big"), payload=MAX_UDP_EDNS)
     transport, protocol = await loop.create_datagram_endpoint(
-        lambda: _OneAnswer(identity, key), remote_addr=resolver, family=socket.AF_INET
+        lambda: _OneAnswer(identity, key),
+        remote_addr=resolver,
+        family=socket.AF_INET6 if ":" in resolver[0] else socket.AF_INET,
     )
     try:
         transport.sendto(packet)

@@ -36,6 +36,11 @@ def encode_name(text: str) -> bytes:
     return bytes(out)
 
 
+def encode_labels(*labels: bytes) -> bytes:
+    """Labels one after the other, without an end: to be put in front of a name."""
+    return b"".join(bytes((len(label),)) + label for label in labels)
+
+
 def split_name(name: bytes) -> list[bytes]:
     """The labels of a valid wire name, without the root."""
     labels = []

@@ -10,7 +10,8 @@ import struct
 
 from cluster.client.metrics import Counter
 from cluster.dns.access import Access
-from cluster.dns.forwarding import Forwarder, Reply, reply_message
+from cluster.dns.forwarding import Reply, reply_message
+from cluster.dns.routes import Routes
 from cluster.dns.server import MAX_TCP_MESSAGE, Send
 from cluster.dns.splicing import fits, read_ordinary
 from cluster.dns.wire import HEADER, Answer, BadQuery, Query, Rcode, Record, Type, parse_query, query_flags, refusal
@@ -22,7 +23,7 @@ ANSWERED = Counter("coredns_dns_responses_total", "Answers by rcode, those from 
 class Responder:
     """Questions in, messages out, whatever the transport."""
 
-    def __init__(self, zone: Zone, forwarder: Forwarder, access: Access) -> None:
+    def __init__(self, zone: Zone, forwarder: Routes, access: Access) -> None:
         self._zone = zone
         self._forwarder = forwarder
         self._access = access

@@ -16,10 +16,13 @@ from cluster.client.informer import Informer
 from cluster.client.metrics import Gauge
 from cluster.client.rest import ApiClient
 from cluster.dns.access import Access
-from cluster.dns.forwarding import Forwarder, read_resolvers
+from cluster.dns.federations import NameSettings
+from cluster.dns.forwarding import read_resolvers
 from cluster.dns.listening import ensure_address
+from cluster.dns.live_settings import LiveSettings
 from cluster.dns.records import service_records
 from cluster.dns.responder import Responder
+from cluster.dns.routes import Routes
 from cluster.dns.server import DnsServer
 from cluster.dns.zone import Zone
 from cluster.machinery.objects import Key, Object, key_of
@@ -50,6 +53,8 @@ class DnsSettings:
     metrics: tuple[str, int]
     ttl: int
     """Seconds."""
+    names: NameSettings
+    """What the flags say; the ConfigMap kube-system/kube-dns adds to it."""
 
 
 class ZoneFeeder:
@@ -78,9 +83,21 @@ class ZoneFeeder:
         service = self._services.get(key)
         if service is None:
             self._zone.put(key, None)
+            self._zone.set_ready(key, False)
             return
-        slices = self._slices.by_index("by-service", str(key)) if _is_headless(service) else []
-        self._zone.put(key, service_records(service, slices, self._zone.domain))
+        slices = self._slices.by_index("by-service", str(key))
+        # readiness first: whoever sees the new name sees where it leads
+        self._zone.set_ready(key, _is_external(service) or any(map(has_ready, slices)))
+        self._zone.put(key, service_records(service, slices if _is_headless(service) else [], self._zone.domain))
+
+
+def _is_external(service: Object) -> bool:
+    return (service.get("spec") or {}).get("type") == "ExternalName"
+
+
+def has_ready(each: Object) -> bool:
+    """Whether one endpoint of the slice takes traffic; an unknown readiness counts as ready."""
+    return any((one.get("conditions") or {}).get("ready") is not False for one in each.get("endpoints") or ())
 
 
 def _is_headless(service: Object) -> bool:
@@ -103,8 +120,9 @@ async def serve_dns(settings: DnsSettings, client: ApiClient) -> None:
         [settings.service_cidr, settings.cluster_cidr],
         settings.ttl,
     )
-    forwarder = Forwarder(read_resolvers(settings.forward, settings.bind_address))
-    responder = Responder(zone, forwarder, Access([settings.cluster_cidr]))
+    routes = Routes(read_resolvers(settings.forward, settings.bind_address), settings.bind_address)
+    responder = Responder(zone, routes, Access([settings.cluster_cidr]))
+    live = LiveSettings(client, zone, routes, settings.names)
     services = Informer(client, resources.SERVICES)
     slices = Informer(client, resources.ENDPOINT_SLICES)
     ZoneFeeder(zone, services, slices)
@@ -127,9 +145,10 @@ async def serve_dns(settings: DnsSettings, client: ApiClient) -> None:
             log.info("answering on %s:%s for %s", settings.bind_address, server.port, settings.cluster_domain)
             tasks.create_task(services.run())
             tasks.create_task(slices.run())
+            tasks.create_task(live.run())
             await _announce(zone, services, slices)
     finally:
-        await forwarder.close()
+        await routes.close()
 
 
 async def _announce(zone: Zone, services: Informer, slices: Informer) -> None:

@@ -3,13 +3,13 @@ The cluster's zone: all records of all Services, and what to answer to a questio
 
 Holds state, does no I/O. `answer()` is a dictionary lookup for every question that was asked before.
 Called by   cluster.dns.service (changes) and cluster.dns.server (questions).
-Not here    names outside the cluster (forwarding.py).
+Not here    names outside the cluster (routes.py, forwarding.py).
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from cluster.dns.names import ROOT, encode_name, is_below, parent, reverse_zone, split_name
+from cluster.dns.names import ROOT, encode_labels, encode_name, is_below, parent, reverse_zone, split_name
 from cluster.dns.records import SCHEMA_VERSION, Records, pod_address
 from cluster.dns.wire import ANY_HINFO, Answer, Rcode, Record, Type, soa_rdata, txt_rdata
 from cluster.machinery.objects import Key
@@ -43,6 +43,9 @@ class Zone:
         self._descendants: Counter[bytes] = Counter()
         self._by_owner: dict[Key, Records] = {}
         self._compiled: dict[bytes, Answer] = {}
+        self._ready: set[bytes] = set()
+        self._federations: dict[bytes, str] = {}
+        self._location = ""
         self._nameserver = encode_name(f"ns.dns.{domain}")
         self._contact = encode_name(f"hostmaster.{domain}")
         own: Records = {
@@ -80,6 +83,30 @@ class Zone:
 
     def forget_compiled(self) -> None:
         self._compiled.clear()
+
+    def set_federations(self, domains: Mapping[str, str]) -> None:
+        """By the name of a federation its domain: names `service.namespace.NAME.svc` are answered from now on."""
+        self._federations = {name.encode(): domain for name, domain in domains.items()}
+        self._compiled.clear()
+
+    def set_location(self, zone: str, region: str) -> None:
+        """Where this cluster is: federations are asked for their nearest answer."""
+        location = "".join(f".{part.lower()}" for part in (zone, region) if part)
+        if location != self._location:
+            self._location = location
+            self._compiled.clear()
+
+    def set_ready(self, service: Key, ready: bool) -> None:
+        """Whether a Service has endpoints here; without any, a federation's other clusters answer for it."""
+        name = encode_name(f"{service.name}.{service.namespace}.svc.{self.domain}")
+        if ready == (name in self._ready):
+            return
+        if ready:
+            self._ready.add(name)
+        else:
+            self._ready.discard(name)
+        if self._federations:
+            self._compiled.clear()
 
     def _count_ancestors(self, name: bytes, by: int) -> None:
         while name != ROOT:
@@ -150,7 +177,7 @@ class Zone:
         """Types and data at a name, of all its owners; None: no such name, though there may be names below it."""
         held = self._names.get(name)
         if held is None:
-            return self._pod(name)
+            return self._pod(name) or self._federated(name)
         if len(held) == 1:
             return next(iter(held.values()))
         merged: dict[int, list[bytes]] = {}
@@ -168,6 +195,23 @@ class Zone:
             return {}  # a namespace; whether it exists is not this server's business
         address = pod_address(labels[0]) if len(labels) == 2 else None
         return None if address is None else {Type.A: [address]}
+
+    def _federated(self, name: bytes) -> dict[int, list[bytes]] | None:
+        """`service.namespace.federation.svc`: here, when it has endpoints here, else where the federation says."""
+        if not self._federations or not is_below(name, self.apex):
+            return None
+        labels = split_name(name[: -len(self.apex)] + ROOT)
+        if len(labels) != 4 or labels[3] != b"svc" or labels[2] not in self._federations:
+            return None
+        service, namespace, federation = (label.decode("latin-1") for label in labels[:3])
+        local = encode_labels(labels[0], labels[1], b"svc") + self.apex
+        if local in self._ready and local in self._names:
+            return {Type.CNAME: [local]}
+        domain = self._federations[labels[2]]
+        try:
+            return {Type.CNAME: [encode_name(f"{service}.{namespace}.{federation}.svc{self._location}.{domain}")]}
+        except ValueError:
+            return None  # too long, or no name: nobody has it
 
     def _glue(self, found: Iterable[Record], qtype: int) -> list[Record]:
         """Addresses of the targets of SRV and NS records: saves the client a question each."""

@@ -45,12 +45,12 @@ POD = "10.244.0.11"
 class Upstream(Threaded):
     """The resolver of the world outside: knows example.test, counts questions, truncates what is long."""
 
-    def __init__(self, where: Namespace) -> None:
+    def __init__(self, where: Namespace, address: str = "127.0.0.53") -> None:
         self.questions: list[str] = []
         udp, tcp = where.socket(socket.SOCK_DGRAM), where.socket()
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for each in (udp, tcp):
-            each.bind(("127.0.0.53", 53))
+            each.bind((address, 53))
         tcp.listen(8)
         super().__init__(udp, tcp)
 
@@ -80,6 +80,8 @@ class Upstream(Threaded):
             else:
                 texts = [f'"{number:03} {"x" * 90}"' for number in range(40)]
                 reply.answer.append(dns.rrset.from_text_list(name, 20, "IN", "TXT", texts))
+        elif name == "web.default.fed.svc.z1.r1.fed.test.":
+            reply.answer.append(dns.rrset.from_text(name, 5, "IN", "A", "198.51.100.7"))
         elif name == "broken.example.test.":
             reply.set_rcode(dns.rcode.SERVFAIL)
         else:
@@ -275,6 +277,39 @@ def test_strangers_get_the_clusters_names_only(lab: Lab) -> None:
         assert len(lab.upstream.questions) == before
     alias = lab.ask("outer.default.svc.cluster.local.", where=lab.stranger)
     assert [rrset.rdtype for rrset in alias.answer] == [dns.rdatatype.CNAME]
+
+
+def test_names_of_a_federation_are_answered_here_or_there_as_the_config_map_says(lab: Lab) -> None:
+    name, there = "web.default.fed.svc.cluster.local.", "web.default.fed.svc.z1.r1.fed.test."
+    path = "/api/v1/namespaces/kube-system/configmaps"
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kube-dns"}}
+    labels = {"topology.kubernetes.io/zone": "z1", "topology.kubernetes.io/region": "r1"}
+    lab.api.call(
+        "POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "labels": labels}}
+    )
+    assert lab.ask(name).rcode() == dns.rcode.NXDOMAIN
+    server = Upstream(lab.host, "127.0.0.54")
+    try:
+        data = {"federations": "fed=fed.test", "stubDomains": '{"fed.test": ["127.0.0.55", "127.0.0.54"]}'}
+        lab.api.call("POST", path, {**body, "data": data})
+        elsewhere = ["198.51.100.7", there]
+        eventually(lambda: lab.texts(name) == elsewhere, "it is looked for elsewhere", 5)
+        assert lab.texts(name, tcp=True) == elsewhere
+        lab.api.endpoints("web", "10.244.3.9")
+        here = ["10.96.7.7", "web.default.svc.cluster.local."]
+        eventually(lambda: lab.texts(name) == here, "it is answered from here", 5)
+        lab.api.endpoints("web", {"addresses": ["10.244.3.9"], "conditions": {"ready": False}})
+        eventually(lambda: lab.texts(name) == elsewhere, "nothing is ready here", 5)
+        assert lab.ask("gone.fed.test.").rcode() == dns.rcode.NXDOMAIN
+        before = len(server.questions)
+        assert lab.ask("gone.fed.test.").rcode() == dns.rcode.NXDOMAIN
+        assert len(server.questions) == before
+        lab.api.call("PUT", f"{path}/kube-dns", {**body, "data": {"federations": "what?"}})
+        lab.api.call("PUT", f"{path}/kube-dns", {**body, "data": {**data, "federations": "fed=fed.test,other=x.test"}})
+        lab.api.call("DELETE", f"{path}/kube-dns")
+        eventually(lambda: lab.ask(name).rcode() == dns.rcode.NXDOMAIN, "the federation is forgotten", 5)
+    finally:
+        server.close()
 
 
 def test_hostile_packets_change_nothing(lab: Lab) -> None:
