@@ -1,17 +1,20 @@
 """
-An agent at work: a login, then heartbeat and facts side by side, for as long as it runs.
+An agent at work: a login, then heartbeat, facts and propagation side by side, for as long as it runs.
 """
 
 import asyncio
 import logging
 
 from cluster.api import resources
+from cluster.client.informer import Informer
 from cluster.client.kubeconfig import ClientConfig
 from cluster.client.rest import ApiClient
 from cluster.machinery.status_errors import ApiError
+from federation.agent.carry import carry
 from federation.agent.heartbeat import beat
 from federation.agent.login import USER_AGENT, Invited, Login
 from federation.agent.report import report
+from federation.api.resources import CLUSTERS
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +31,19 @@ async def run(invited: Invited, member_config: ClientConfig) -> None:
         ApiClient(member_config, user_agent=USER_AGENT, connections=2) as pulse,
         ApiClient(nobody, user_agent=USER_AGENT) as federation,
         ApiClient(nobody, user_agent=f"{USER_AGENT}/heartbeat", connections=2) as heart,
+        # A watch a kind, here and there: they would use up the connections of everybody else.
+        ApiClient(nobody, user_agent=f"{USER_AGENT}/propagation", connections=0) as reading,
+        ApiClient(member_config, user_agent=f"{USER_AGENT}/propagation", connections=0) as own,
     ):
-        login = Login(invited, member, (federation, heart))
+        login = Login(invited, member, (federation, heart, reading))
         await login.get(await _identity(member))
+        clusters = Informer(reading, CLUSTERS)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(login.run(), name="login")
             tasks.create_task(beat(heart, pulse, invited.cluster, login.refused), name="heartbeat")
             tasks.create_task(report(federation, member, invited.cluster), name="facts")
+            tasks.create_task(clusters.run(), name="clusters")
+            tasks.create_task(carry(reading, federation, own, invited.cluster, clusters), name="propagation")
 
 
 async def _identity(member: ApiClient) -> str:

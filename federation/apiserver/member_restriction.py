@@ -5,15 +5,18 @@ Pairs with member_authorizer, which decides by names alone. Into a Placement's s
 Cluster's status what its cluster has; phase and conditions are the federation's judgement.
 """
 
+import datetime as dt
+
 from cluster.apiserver.admission.plugin import CREATE, UPDATE, Plugin, metadata_of, refuse, spec_of
 from cluster.apiserver.requests import AdmissionRequest
 from cluster.machinery.objects import Object
+from cluster.machinery.timestamps import format_time
+from federation.controllers.links.parts import clusters_of
 from federation.membership import agents
 
 OWN_FIELDS = frozenset({"kubernetesVersion", "region", "zones", "nodes", "resources", "apis", "sightings"})
 """Of Cluster.status."""
-_KEPT = frozenset({"labels", "annotations", "finalizers", "ownerReferences"})
-"""Of metadata: agents change none of these."""
+_WORKED_OUT = frozenset({"clusters", "conditions", "observedGeneration"})
 
 
 class MemberRestriction(Plugin):
@@ -28,6 +31,28 @@ class MemberRestriction(Plugin):
             "certificatesigningrequests.certificates.k8s.io",
         }
     )
+
+    async def mutate(self, request: AdmissionRequest) -> None:
+        """What a Placement's status says of all members together follows from their entries."""
+        if not request.resource.plural.endswith("placements") or request.subresource != "status":
+            return
+        if agents.GROUP not in request.user.groups or request.obj is None:
+            return
+        from federation.controllers.links.reporter import status_with  # for federations that have agents
+
+        given, old = request.obj.get("status"), _status(request.old)
+        if not isinstance(given, dict):
+            return
+        asked = {**request.obj, "status": {**given, "conditions": old.get("conditions") or []}}
+        try:
+            worked_out = status_with(asked, {}, format_time(dt.datetime.now(dt.UTC)))
+            kept = {one["name"] for one in worked_out["clusters"]}
+            before = {one["name"] for one in old.get("clusters") or ()}
+            # Leftovers of clusters that have nothing to do with it any more go; what is new is judged by `validate`.
+            clusters = [one for one in given.get("clusters") or () if one["name"] in kept or one["name"] not in before]
+            request.obj["status"] = {**worked_out, "clusters": clusters}
+        except (KeyError, TypeError, AttributeError):
+            return  # an entry of a wrong shape: validation comes next, and says which
 
     async def validate(self, request: AdmissionRequest) -> None:
         groups = request.user.groups
@@ -46,8 +71,6 @@ class MemberRestriction(Plugin):
             return
         if request.subresource != "status" or request.old is None:
             raise refuse(request, f"cluster {cluster} writes status alone")
-        if _metadata(request.obj) != _metadata(request.old):
-            raise refuse(request, f"cluster {cluster} changes no labels, annotations, finalizers and owners")
         if request.resource.plural == "clusters":
             _own_facts(request, cluster)
         else:
@@ -72,18 +95,20 @@ def _own_facts(request: AdmissionRequest, cluster: str) -> None:
 
 
 def _own_entry(request: AdmissionRequest, cluster: str) -> None:
-    def others(status: Object) -> tuple[Object, Object]:
-        rest = {key: value for key, value in status.items() if key != "clusters"}
-        return rest, {one["name"]: one for one in status.get("clusters") or () if one["name"] != cluster}
+    def rest(status: Object) -> Object:
+        return {key: value for key, value in status.items() if key not in _WORKED_OUT}
 
-    if others(_status(request.old)) != others(_status(request.obj)):
+    def others(status: Object) -> Object:
+        return {one["name"]: one for one in status.get("clusters") or () if one["name"] != cluster}
+
+    old, new = _status(request.old), _status(request.obj)
+    before, after = others(old), others(new)
+    # Entries of clusters that the Placement does not name any more are dropped by whoever writes next.
+    kept = {name: one for name, one in before.items() if name in after}
+    named = clusters_of(request.old) if request.old is not None else set()
+    if rest(old) != rest(new) or after != kept or (before.keys() - after.keys()) & named:
         raise refuse(request, f"cluster {cluster} reports about itself alone")
 
 
 def _status(obj: Object | None) -> Object:
     return (obj or {}).get("status") or {}
-
-
-def _metadata(obj: Object | None) -> Object:
-    metadata = (obj or {}).get("metadata") or {}
-    return {key: metadata[key] for key in _KEPT if metadata.get(key)}

@@ -73,10 +73,13 @@ class Templates:
 
     Args:
         client: with connections enough for a watch a kind (`ApiClient(…, connections=0)` has no limit).
+        informer_of: makes the informer of a kind, given whether managedFields are needed; by default one of all
+            its objects.
     """
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: ApiClient, informer_of: Callable[[Resource, bool], Informer] | None = None) -> None:
         self._client = client
+        self._informer_of = informer_of or (lambda kind, managed: Informer(client, kind, managed_fields=managed))
         self._kinds: dict[GroupKind, _Kind] = {}
         """Those whose objects are known."""
         self._coming: dict[GroupKind, _Kind] = {}
@@ -187,7 +190,7 @@ class Templates:
         if name in self._coming:
             self._coming.pop(name).stop()
         log.debug("reading %s in %s", resource.qualified, resource.version)
-        informer = Informer(self._client, resource, managed_fields=needs_managed_fields(*name))
+        informer = self._informer_of(resource, needs_managed_fields(*name))
         kind = self._coming[name] = _Kind(resource, informer)
         informer.add_handler(
             lambda obj: self._tell(name, kind, None, obj),

@@ -1,14 +1,20 @@
 """Clusters that the federation does not reach: their agents come, are let in, are heard, and speak for nobody else."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster.api import resources
-from cluster.client.kubeconfig import load_kubeconfig
+from cluster.client.kubeconfig import ClientConfig, load_kubeconfig
+from cluster.client.rest import ApiClient
+from cluster.machinery.status_errors import ApiError, NotFound
 from cluster.testing import ControlPlane, control_plane
-from federation.api.resources import CLUSTERS
+from federation.agent.credentials import load
+from federation.api.kinds import VERSION
+from federation.api.resources import CLUSTERS, PLACEMENTS
 from tests.integration.federation_agents import Federation, agent, call, eventually, federation
 
 
@@ -40,3 +46,117 @@ def test_an_agent_comes_by_its_invitation_and_the_member_is_ready_with_its_facts
         assert cluster["spec"]["uid"] == system["metadata"]["uid"]
         assert token not in (tmp_path / "agent.log").read_text()
     eventually(lambda: world.cluster("one").get("phase") == "Unreachable", "the member is given up", 30)
+
+
+def test_what_is_placed_on_a_member_in_pull_mode_gets_there_and_goes_again(
+    world: Federation, member: ControlPlane, tmp_path: Path
+) -> None:
+    invited = world.federate("join", "one", "--pull")
+    login = load_kubeconfig(member.kubeconfig)
+    secrets, maps = resources.SECRETS, resources.CONFIG_MAPS
+
+    def there(resource: resources.Resource, name: str) -> dict[str, Any]:
+        with contextlib.suppress(NotFound):
+            return call(login, lambda client: client.get(resource, name, namespace="default"))
+        return {}
+
+    def make(resource: resources.Resource, name: str, **fields: Any) -> None:
+        obj = {"apiVersion": "v1", "kind": resource.kind, "metadata": {"name": name, "namespace": "default"}, **fields}
+        world.call(lambda client: client.create(resource, obj))
+
+    with agent(tmp_path / "agent.log", member.kubeconfig, invited["arguments"]):
+        eventually(lambda: world.cluster("one").get("phase") == "Ready", "the member is ready", 20)
+        make(maps, "settings", data={"color": "blue"})
+        make(secrets, "password", stringData={"word": "one"})
+        eventually(lambda: there(maps, "settings").get("data") == {"color": "blue"}, "the ConfigMap is there", 20)
+        eventually(lambda: there(secrets, "password"), "the Secret is there", 20)
+        change = {"stringData": {"word": "two"}}
+        world.call(lambda client: client.patch(secrets, "password", change, namespace="default"))
+        eventually(lambda: there(secrets, "password")["data"]["word"] == "dHdv", "the Secret follows", 20)
+
+        def placement() -> dict[str, Any]:
+            return world.call(lambda client: client.get(PLACEMENTS, "secret-password", namespace="default"))
+
+        eventually(lambda: states(placement()) == {"one": "Applied"}, "the entry is reported", 20)
+        assert [one["status"] for one in placement()["status"]["conditions"] if one["type"] == "Applied"] == ["True"]
+        world.call(lambda client: client.delete(secrets, "password", namespace="default"))
+        eventually(lambda: not there(secrets, "password"), "the Secret is gone", 20)
+        log = (tmp_path / "agent.log").read_text()
+        assert "Traceback" not in log, log
+
+
+def states(placement: dict[str, Any]) -> dict[str, str]:
+    return {one["name"]: one["state"] for one in (placement.get("status") or {}).get("clusters") or ()}
+
+
+@pytest.fixture(scope="module")
+def agents_login(world: Federation, member: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> ClientConfig:
+    """What somebody can do who took an agent's certificate."""
+    invited = world.federate("join", "one", "--pull")
+    with agent(tmp_path_factory.mktemp("agent") / "log", member.kubeconfig, invited["arguments"]):
+        eventually(lambda: world.cluster("one").get("phase") == "Ready", "the member is ready", 20)
+    held = call(load_kubeconfig(member.kubeconfig), lambda client: load(client, "one"))
+    assert held is not None
+    return held.config(world.url)
+
+
+def test_an_agent_reads_what_goes_to_members_and_of_secrets_its_own_alone(
+    world: Federation, agents_login: ClientConfig
+) -> None:
+    local = {"name": "hidden", "namespace": "default", "labels": {"federation.hanse.io/local": "true"}}
+    shared = {"metadata": {"name": "shared", "namespace": "default"}}
+    world.call(lambda client: client.create(resources.SECRETS, {"metadata": local, "stringData": {"word": "x"}}))
+    world.call(lambda client: client.create(resources.CONFIG_MAPS, shared))
+
+    def placement() -> dict[str, Any]:
+        with contextlib.suppress(NotFound):
+            return world.call(lambda client: client.get(PLACEMENTS, "configmap-shared", namespace="default"))
+        return {}
+
+    eventually(placement, "it is placed", 20)
+
+    def status(method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> int:
+        async def asked(client: ApiClient) -> int:
+            try:
+                await client.request(method, path, body=body, headers=headers)
+            except ApiError as error:
+                return error.http_code
+            return 200
+
+        return call(agents_login, asked)
+
+    merge = {"Content-Type": "application/merge-patch+json"}
+    core, ours = "/api/v1", f"/apis/{VERSION}"
+    for path in (f"{core}/configmaps", "/apis/apps/v1/deployments", f"{ours}/placements", f"{ours}/overridepolicies",
+                 "/apis/federation/v1beta1/clusters", "/apis", "/openapi/v3"):  # fmt: skip
+        assert status("GET", path) == 200, path
+    for path in (
+        f"{core}/secrets", f"{core}/namespaces/default/secrets", f"{core}/namespaces/default/secrets/hidden",
+        f"{core}/namespaces/federation-system/secrets/cluster-two", f"{core}/namespaces/kube-system/secrets",
+        f"{core}/pods", f"{core}/nodes", f"{core}/events", f"{core}/namespaces/kube-system/configmaps",
+        "/apis/certificates.k8s.io/v1/certificatesigningrequests", "/apis/coordination.k8s.io/v1/leases",
+        "/apis/metrics.k8s.io/v1beta1/nodes",
+    ):  # fmt: skip
+        assert status("GET", path) == 403, path
+    writes = [
+        ("POST", f"{core}/namespaces/default/configmaps", b'{"metadata":{"name":"x"}}'),
+        ("PATCH", "/apis/federation/v1beta1/clusters/one", b'{"spec":{"unschedulable":true}}'),
+        ("PATCH", f"{ours}/namespaces/default/placements/configmap-shared", b'{"spec":{"suspended":true}}'),
+        ("DELETE", f"{ours}/namespaces/default/placements/configmap-shared", None),
+        ("DELETE", "/apis/federation/v1beta1/clusters/one", None),
+        ("PATCH", "/apis/federation/v1beta1/clusters/one/status", b'{"status":{"phase":"Unreachable"}}'),
+        ("PATCH", "/apis/coordination.k8s.io/v1/namespaces/federation-system/leases/cluster-two", b'{"spec":{}}'),
+        ("POST", "/apis/coordination.k8s.io/v1/namespaces/federation-system/leases",
+         b'{"metadata":{"name":"cluster-two","labels":{"federation.hanse.io/heartbeat":"two"}}}'),
+        ("POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests",
+         b'{"metadata":{"name":"x"},"spec":{"request":"eA==","signerName":"a.b/c","usages":["client auth"]}}'),
+        ("PATCH", f"{ours}/namespaces/default/placements/configmap-shared/status",
+         b'{"status":{"clusters":[{"name":"two","state":"Gone"}]}}'),
+    ]  # fmt: skip
+    for method, path, body in writes:
+        assert status(method, path, body, merge if method == "PATCH" else {}) in (400, 403, 422), path
+    assert status("PATCH", "/apis/federation/v1beta1/clusters/one/status", b'{"status":{"region":"r"}}', merge) == 200
+    own = b'{"status":{"clusters":[{"name":"one","state":"Applied"}],"observedGeneration":99}}'
+    assert status("PATCH", f"{ours}/namespaces/default/placements/configmap-shared/status", own, merge) == 200
+    assert placement()["status"]["observedGeneration"] != 99
+    assert status("GET", f"{core}/namespaces/default/secrets/hidden", headers={"Impersonate-User": "admin"}) == 403
