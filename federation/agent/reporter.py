@@ -13,7 +13,8 @@ from cluster.client.workqueue import ShutDown, WorkQueue
 from cluster.machinery.objects import Key, Object
 from cluster.machinery.status_errors import ApiError, NotFound
 from federation.api.kinds import VERSION
-from federation.api.resources import CLUSTER_PLACEMENTS, PLACEMENTS
+from federation.api.resources import CLUSTER_PLACEMENTS, CLUSTERS, PLACEMENTS
+from federation.controllers.links.brakes import CONFIRM
 from federation.controllers.links.parts import APPLIED, GONE
 from federation.controllers.links.reports import Found
 from federation.controllers.links.sources import Sources
@@ -31,6 +32,8 @@ class AgentReporter:
     def __init__(self, client: ApiClient, cluster: str, sources: Sources) -> None:
         self._client, self._cluster, self._sources = client, cluster, sources
         self._found: dict[Key, Found | None] = {}
+        self._confirmed = asyncio.Event()
+        """What deletions were confirmed for is done."""
         self._queue: WorkQueue[Key] = WorkQueue(base_backoff=0.2, max_backoff=15.0)
 
     async def run(self) -> None:
@@ -39,6 +42,7 @@ class AgentReporter:
             async with asyncio.TaskGroup() as tasks:
                 for number in range(WORKERS):
                     tasks.create_task(self._work(), name=f"reports {number}")
+                tasks.create_task(self._take_confirmation(), name="confirmation of deletions")
         finally:
             self._queue.shut_down()
 
@@ -48,6 +52,20 @@ class AgentReporter:
         self._found[home] = found
         awaited = found is not None and found.state in (APPLIED, GONE)
         self._queue.add_after(home, GATHER if awaited else QUIET)
+
+    def confirmation_used(self, cluster: str) -> None:
+        if cluster == self._cluster:
+            self._confirmed.set()
+
+    async def _take_confirmation(self) -> None:
+        while True:
+            await self._confirmed.wait()
+            self._confirmed.clear()
+            patch = {"metadata": {"annotations": {CONFIRM: None}}}
+            try:
+                await self._client.patch(CLUSTERS, self._cluster, patch)
+            except ApiError as error:
+                log.warning("the Cluster keeps its annotation %s, remove it: %s", CONFIRM, error)
 
     async def _work(self) -> None:
         while True:

@@ -9,12 +9,15 @@ import datetime as dt
 
 from cluster.apiserver.admission.plugin import CREATE, UPDATE, Plugin, metadata_of, refuse, spec_of
 from cluster.apiserver.requests import AdmissionRequest
-from cluster.machinery.objects import Object
+from cluster.machinery.objects import Object, copy_object
 from cluster.machinery.timestamps import format_time
+from federation.controllers.links.brakes import CONFIRM
 from federation.controllers.links.parts import clusters_of
 from federation.membership import agents
 
-OWN_FIELDS = frozenset({"kubernetesVersion", "region", "zones", "nodes", "resources", "apis", "sightings"})
+OWN_FIELDS = frozenset(
+    {"kubernetesVersion", "region", "zones", "nodes", "resources", "apis", "sightings", "agentConditions"}
+)
 """Of Cluster.status."""
 _WORKED_OUT = frozenset({"clusters", "conditions", "observedGeneration"})
 
@@ -69,6 +72,9 @@ class MemberRestriction(Plugin):
         if request.resource.plural == "leases":
             _lease(request, cluster)
             return
+        if request.resource.plural == "clusters" and not request.subresource:
+            _confirmation_used(request, cluster)
+            return
         if request.subresource != "status" or request.old is None:
             raise refuse(request, f"cluster {cluster} writes status alone")
         if request.resource.plural == "clusters":
@@ -83,6 +89,22 @@ def _lease(request: AdmissionRequest, cluster: str) -> None:
         raise refuse(request, f"the only Lease of cluster {cluster} is {agents.lease_name(cluster)}")
     if (metadata_of(request).get("labels") or {}).get(agents.HEARTBEAT) != cluster:
         raise refuse(request, f"a heartbeat has the label {agents.HEARTBEAT}={cluster}")
+
+
+def _confirmation_used(request: AdmissionRequest, cluster: str) -> None:
+    """The confirmation of deletions is taken away by who carried them out; nothing else of a Cluster is his."""
+
+    def rest(obj: Object | None) -> Object:
+        found = copy_object(obj or {})
+        metadata = found.get("metadata") or {}
+        annotations = {key: value for key, value in (metadata.pop("annotations", None) or {}).items() if key != CONFIRM}
+        for written_by_servers in ("managedFields", "resourceVersion", "generation"):
+            metadata.pop(written_by_servers, None)
+        return {**found, "annotations": annotations}
+
+    kept = CONFIRM in (metadata_of(request).get("annotations") or {})
+    if request.name != cluster or request.old is None or kept or rest(request.obj) != rest(request.old):
+        raise refuse(request, f"cluster {cluster} takes away {CONFIRM} of its own Cluster, and changes nothing else")
 
 
 def _own_facts(request: AdmissionRequest, cluster: str) -> None:

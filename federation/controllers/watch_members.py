@@ -20,6 +20,7 @@ from cluster.machinery.status_errors import ApiError, NotFound
 from cluster.machinery.timestamps import format_time
 from federation.api.kinds import SYSTEM_NAMESPACE
 from federation.api.resources import CLUSTERS
+from federation.controllers.links.brakes import DELETIONS_WAIT
 from federation.membership import facts, health
 from federation.membership.agents import HEARTBEAT, is_pull, lease_name
 from federation.membership.health import PROBE_INTERVAL, Health, Isolation, isolation_of
@@ -207,6 +208,11 @@ class WatchMembers:
         except NotFound:
             log.info("cluster %s left while its token was renewed", name)
 
+    def _agent_says(self, status: Object) -> list[Object]:
+        """Of what an agent found, what is its to find: whether it is well is our judgement."""
+        found = status.get("agentConditions") or ()
+        return [{**one, "status": "True"} for one in found if one["type"] == DELETIONS_WAIT]
+
     async def _tell(self, name: str, cluster: Object) -> None:
         before = cluster.get("status") or {}
         judged = self._health.get(name, Health())
@@ -219,7 +225,7 @@ class WatchMembers:
             self._facts.get(name),
             now,
             isolated=self.isolated,
-            more=self.more_conditions(name),
+            more=self._agent_says(before) if is_pull(cluster) else self.more_conditions(name),
         )
         if wanted == before or {**before, "lastProbeTime": None} == {**wanted, "lastProbeTime": None}:
             return

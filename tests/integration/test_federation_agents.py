@@ -15,6 +15,7 @@ from cluster.testing import ControlPlane, control_plane
 from federation.agent.credentials import load
 from federation.api.kinds import VERSION
 from federation.api.resources import CLUSTERS, PLACEMENTS
+from federation.controllers.links.brakes import CONFIRM
 from tests.integration.federation_agents import Federation, agent, call, eventually, federation
 
 
@@ -156,6 +157,11 @@ def test_an_agent_reads_what_goes_to_members_and_of_secrets_its_own_alone(
     for method, path, body in writes:
         assert status(method, path, body, merge if method == "PATCH" else {}) in (400, 403, 422), path
     assert status("PATCH", "/apis/federation/v1beta1/clusters/one/status", b'{"status":{"region":"r"}}', merge) == 200
+    confirmed = {"metadata": {"annotations": {CONFIRM: "yes"}}}
+    world.call(lambda client: client.patch(CLUSTERS, "one", confirmed))
+    for value, code in ((b'"no"', 403), (b"null", 200)):
+        body = b'{"metadata":{"annotations":{"%s":%s}}}' % (CONFIRM.encode(), value)
+        assert status("PATCH", "/apis/federation/v1beta1/clusters/one", body, merge) == code
     own = b'{"status":{"clusters":[{"name":"one","state":"Applied"}],"observedGeneration":99}}'
     assert status("PATCH", f"{ours}/namespaces/default/placements/configmap-shared/status", own, merge) == 200
     assert placement()["status"]["observedGeneration"] != 99
