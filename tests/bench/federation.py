@@ -10,7 +10,13 @@ from typing import Any
 
 import uvloop
 
-from tests.bench import federation_health, federation_views
+from tests.bench import (
+    federation_health,
+    federation_propagation,
+    federation_repair,
+    federation_steady,
+    federation_views,
+)
 from tests.bench.figures import Figures
 from tests.bench.placement import plans_by_capacity
 from tests.unit.federation.placement_cases import case, faults
@@ -18,10 +24,20 @@ from tests.unit.federation.placement_cases import case, faults
 Row = Callable[[Figures], Coroutine[Any, Any, None]]
 
 ROWS: dict[str, Row] = {
+    "1": federation_propagation.idle,
+    "2": federation_propagation.burst,
+    "3, 7, 24": federation_steady.rest_and_restart,
+    "4": federation_propagation.backlog,
+    "5": federation_propagation.slow_member,
+    "6": federation_propagation.store_writes,
     "8": federation_health.detection,
+    "9": federation_repair.failover,
     "10": federation_health.isolation,
+    "15": federation_repair.drift,
+    "16": federation_repair.statuses,
     "23": federation_views.merged_lists,
     "25": federation_health.joining,
+    "hollow": federation_steady.hollow,
 }
 
 
