@@ -83,8 +83,13 @@ class Informer:
         metadata_only: bool = False,
         managed_fields: bool = False,
         keep: Callable[[Object], Object] | None = None,
+        last_backoff: float = LAST_BACKOFF,
     ) -> None:
-        """`keep` is given whole objects, managedFields too; it has to leave metadata's name, uid and version."""
+        """
+        `last_backoff`: seconds between tries at a server that has long been away; few clients may ask more often.
+
+        `keep` is given whole objects, managedFields too; it has to leave metadata's name, uid and version.
+        """
         self.resource = resource
         self._client = client
         self._namespace = namespace
@@ -93,6 +98,7 @@ class Informer:
         self._metadata_only = metadata_only
         self._managed_fields = managed_fields
         self._keep = keep
+        self._last_backoff = last_backoff
         self._objects: dict[Key, Object] = {}
         self._by_namespace = Index(lambda obj: (key_of(obj).namespace,))
         self._indexes: dict[str, Index] = {}
@@ -171,7 +177,7 @@ class Informer:
                 log.log(level, "%s: list or watch failed, trying again: %s", self.resource.qualified, error)
                 if error.http_code not in (429, 503, 504):
                     self.last_version = ""
-            pause = min(FIRST_BACKOFF * 2.0 ** (failures - 1), LAST_BACKOFF)
+            pause = min(FIRST_BACKOFF * 2.0 ** (failures - 1), self._last_backoff)
             await asyncio.sleep(pause * (1 + random.random()))  # noqa: S311  (spreads load, guards nothing)
 
     async def _relist(self) -> None:

@@ -17,7 +17,7 @@ from federation.controllers.links.sources import Sources, informers
 from federation.controllers.place import Placer, PlacerSources
 from federation.controllers.placing.policy_book import PolicyInformers
 from federation.controllers.propagate import Propagate
-from federation.controllers.templates import Templates
+from federation.controllers.templates import RETURN, Templates
 from federation.controllers.watch_members import WatchMembers
 
 
@@ -28,8 +28,8 @@ async def run_propagation(client: ApiClient, members: WatchMembers) -> None:
         templates = Templates(reading)
         read = informers(reading)
         policies = PolicyInformers(
-            Informer(reading, PROPAGATION_POLICIES),
-            Informer(reading, CLUSTER_PROPAGATION_POLICIES),
+            Informer(reading, PROPAGATION_POLICIES, last_backoff=RETURN),
+            Informer(reading, CLUSTER_PROPAGATION_POLICIES, last_backoff=RETURN),
             read["overrides"],
             read["cluster_overrides"],
         )
@@ -43,7 +43,7 @@ async def run_propagation(client: ApiClient, members: WatchMembers) -> None:
         statuses = AggregateStatus(client, templates, sources.placements, sources.cluster_placements)
         propagate = Propagate(sources, members.secrets, reporter)
         members.more_conditions = propagate.conditions
-        namespaces = Informer(reading, resources.NAMESPACES)
+        namespaces = Informer(reading, resources.NAMESPACES, last_backoff=RETURN)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(templates.run(), name="templates")
             tasks.create_task(namespaces.run(), name="namespaces")

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 SETTLE = 0.1  # seconds: definitions often come several at once
 RETRY = 1.0  # seconds, while discovery does not show what definitions say, or a group does not answer
+RETURN = 2.0
+"""Seconds at most between tries to read a kind, while the federation's apiserver is away: we are its one client that
+reads everything, and all members wait for us."""
 RENEW = 300.0  # seconds between looks without a reason: the server may be another one since
 _DEFINITIONS = ("apiextensions.k8s.io", "CustomResourceDefinition")
 
@@ -79,7 +82,9 @@ class Templates:
 
     def __init__(self, client: ApiClient, informer_of: Callable[[Resource, bool], Informer] | None = None) -> None:
         self._client = client
-        self._informer_of = informer_of or (lambda kind, managed: Informer(client, kind, managed_fields=managed))
+        self._informer_of = informer_of or (
+            lambda kind, managed: Informer(client, kind, managed_fields=managed, last_backoff=RETURN)
+        )
         self._kinds: dict[GroupKind, _Kind] = {}
         """Those whose objects are known."""
         self._coming: dict[GroupKind, _Kind] = {}

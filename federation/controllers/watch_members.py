@@ -38,6 +38,7 @@ FACTS_INTERVAL, FACTS_SECONDS = 30.0, 15.0
 """Seconds between looks at what a member has, and how long one may take."""
 LEAVING = "Leaving"
 """The phase of a member that is being let go; whoever lets it go says so, and nobody else speaks then."""
+RETURN = 2.0  # seconds at most between tries to read Clusters, while the apiserver is away
 RENEW_INTERVAL = 60.0
 """Seconds between tries to renew a token that is due."""
 
@@ -48,8 +49,8 @@ class WatchMembers:
     def __init__(self, client: ApiClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock = clock
-        self.clusters = Informer(client, CLUSTERS)
-        self.secrets = Informer(client, resources.SECRETS, namespace=SYSTEM_NAMESPACE)
+        self.clusters = Informer(client, CLUSTERS, last_backoff=RETURN)
+        self.secrets = Informer(client, resources.SECRETS, namespace=SYSTEM_NAMESPACE, last_backoff=RETURN)
         self.leases = Informer(client, resources.LEASES, namespace=SYSTEM_NAMESPACE, label_selector=HEARTBEAT)
         self._heartbeats = Heartbeats()
         self._clients = MemberClients(USER_AGENT)

@@ -29,7 +29,7 @@ from federation.controllers.end_namespaces import EndNamespaces
 from federation.controllers.place import Placer, PlacerSources
 from federation.controllers.placing.policy_book import PolicyInformers
 from federation.controllers.templates import Templates
-from tests.integration.federation_processes import federation_apiserver
+from tests.integration.federation_processes import Endpoint, federation_apiserver
 
 SECONDS = 20
 APIS = [
@@ -225,14 +225,14 @@ class Federation:
 
 
 @pytest.fixture
-def kubeconfig(tmp_path: Path) -> Iterator[Path]:
+def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
     with federation_apiserver(tmp_path / "federation") as running:
-        yield running.kubeconfig
+        yield running
 
 
 @pytest.fixture
-async def federation(kubeconfig: Path) -> AsyncIterator[Federation]:
-    async with ApiClient.from_kubeconfig(kubeconfig, connections=0) as client:
+async def federation(endpoint: Endpoint) -> AsyncIterator[Federation]:
+    async with ApiClient.from_kubeconfig(endpoint.kubeconfig, connections=0) as client:
         made = Federation(client)
         yield made
         await made.stop()

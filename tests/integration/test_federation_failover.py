@@ -13,14 +13,14 @@ from tests.integration.placing import (
     config_map_ref,
     deployment,
     deployment_ref,
+    endpoint,
     federation,
-    kubeconfig,
     only,
     parts,
     policy,
 )
 
-__all__ = ["federation", "kubeconfig"]
+__all__ = ["endpoint", "federation"]
 
 WEB = deployment_ref("web")
 SETTINGS = config_map_ref("settings")

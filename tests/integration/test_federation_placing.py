@@ -1,27 +1,29 @@
 """Templates are placed, and placed anew when policies, members or they themselves change."""
 
 import asyncio
+import json
 
 from cluster.api import resources
 from cluster.api.resources import Resource
 from cluster.machinery.status_errors import NotFound
 from federation.api.refs import Ref
 from federation.api.resources import CLUSTER_PROPAGATION_POLICIES, CLUSTERS, PLACEMENTS, PROPAGATION_POLICIES
+from tests.integration.federation_processes import NEEDS_KUBECTL, Endpoint
 from tests.integration.placing import (
     Federation,
     config_map,
     config_map_ref,
     deployment,
     deployment_ref,
+    endpoint,
     federation,
-    kubeconfig,
     namespace,
     only,
     parts,
     policy,
 )
 
-__all__ = ["federation", "kubeconfig"]
+__all__ = ["endpoint", "federation"]
 
 DEFINITIONS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
 WIDGETS = Resource("example.com", "v1", "widgets", "Widget", True)
@@ -245,3 +247,23 @@ async def test_a_burst_promises_no_member_more_than_it_has(federation: Federatio
     for name in ("east", "west"):
         assert sum(one.get(name, 0) for one in taken) == 300
     assert sum(one["spec"].get("unplaced", 0) for one in placements) == 200
+
+
+@NEEDS_KUBECTL
+async def test_describe_says_where_an_object_is_and_why(federation: Federation, endpoint: Endpoint) -> None:
+    await federation.join("east")
+    await federation.join("west", phase="Suspect")
+    await federation.start()
+    await federation.create(resources.DEPLOYMENTS, deployment("web", 2))
+    await federation.placed(deployment_ref("web"), lambda found: parts(found) == {"east": 2})
+    described = await asyncio.to_thread(endpoint.did, "describe", "deployment", "web")
+    assert "Placed in 1 clusters: east: 2 of 2 replicas by weight 1" in described
+    assert "west: it is not ready but Suspect" in described
+    listed = await asyncio.to_thread(endpoint.did, "events", "--for=deployment/web", "-o", "json")
+    assert {one["reason"] for one in json.loads(listed)["items"]} == {"Placed", "PassedOver"}
+    wide = await asyncio.to_thread(
+        endpoint.did, "get", "events", "--field-selector=involvedObject.kind=Deployment,involvedObject.name=web,"
+        "involvedObject.namespace=default",
+    )  # fmt: skip
+    assert "Placed in 1 clusters" in wide
+    assert "No resources found" in (await asyncio.to_thread(endpoint.kubectl, "get", "events")).stderr

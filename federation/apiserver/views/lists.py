@@ -29,11 +29,19 @@ class Wanted:
     view: View
 
 
-async def listed(wanted: Wanted, members: Sequence[Member], limit: int, token: str, warnings: list[str]) -> bytes:
+async def listed(
+    wanted: Wanted,
+    members: Sequence[Member],
+    limit: int,
+    token: str,
+    warnings: list[str],
+    ours: Object | None = None,
+) -> bytes:
     """
     The answer's body.
 
     Args:
+        ours: what the federation itself has to add to the first page, as a member would have answered it.
         limit: items on a page, 0 for all; each page has at least one of every member that it asks.
         token: of the page before.
 
@@ -56,6 +64,8 @@ async def listed(wanted: Wanted, members: Sequence[Member], limit: int, token: s
     metadata = {"resourceVersion": versions.pack(seen)}
     if more:
         metadata["continue"] = versions.pack(more)
+    if ours is not None and not token:
+        answers.append(("", ours))
     return _body(wanted, answers, {**metadata, **({"remainingItemCount": remaining} if remaining else {})})
 
 

@@ -21,7 +21,7 @@ from cluster.apiserver.app import Apiserver
 from cluster.apiserver.negotiation import TABLE, WATCHED, View, not_acceptable
 from cluster.apiserver.verbs import Call
 from cluster.apiserver.watch import MAX_SECONDS, MIN_SECONDS
-from cluster.machinery.objects import Object
+from cluster.machinery.objects import Key, Object
 from cluster.machinery.status_errors import (
     ApiError,
     BadRequest,
@@ -33,9 +33,10 @@ from cluster.machinery.status_errors import (
     not_found,
     qualified,
 )
-from federation.api.kinds import SYSTEM_NAMESPACE
+from federation.api.kinds import GROUP, SYSTEM_NAMESPACE
+from federation.api.resources import placement_name
 from federation.apiserver.views import marks, metrics, versions
-from federation.apiserver.views.asked import Asked, asked
+from federation.apiserver.views.asked import CLUSTER_PARAMETER, Asked, asked
 from federation.apiserver.views.asking import UnansweredError, accept, ask
 from federation.apiserver.views.lists import Wanted, listed
 from federation.apiserver.views.streams import pass_on
@@ -185,13 +186,32 @@ class MemberViews:
             raise BadRequest("resourceVersionMatch Exact cannot be had of several clusters; leave it out")
         members = await self._members(question.clusters, call.warnings)
         token = call.route.query.get("continue", "")
-        body = await listed(wanted, members, options.limit, token, call.warnings)
+        body = await listed(wanted, members, options.limit, token, call.warnings, self._ours(call, wanted))
         if _is_metrics(call) and (view := call.view()).shape == TABLE:
             found = orjson.loads(body)
             body = orjson.dumps(metrics.table(found["items"], found["metadata"], view.version))
         response = responses.body(body)
         responses.add_warnings(response, call.warnings)
         return response
+
+    def _ours(self, call: Call, wanted: Wanted) -> Object | None:
+        """Events that the federation tells itself, where one object's are asked for."""
+        if call.kind.resource.plural != "events" or CLUSTER_PARAMETER in call.route.query:
+            return None
+        from federation.apiserver.views.placement_events import told  # few ask for it
+
+        fields = wanted.params.get("fieldSelector", "")
+        return told(call.kind.resource, call.route.namespace, fields, wanted.view, self._placements)
+
+    def _placements(self, kind: str, key: Key) -> Sequence[Object]:
+        """Of objects of a kind, in whatever group it is."""
+        placements = self._registry.find(GROUP, "v1beta1", "placements" if key.namespace else "clusterplacements")
+        if placements is None:
+            return ()
+        groups = {one.resource.group for one in self._registry.kinds if one.resource.kind == kind}
+        names = sorted(placement_name(group, kind, key.name) for group in groups)
+        found = [self._registry.get(placements.resource, key.namespace, name) for name in names]
+        return [one for one in found if one is not None]
 
     async def _watch(self, call: Call, question: Asked) -> web.StreamResponse:
         wanted, query = self._wanted(call, question), call.route.query

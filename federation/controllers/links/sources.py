@@ -20,7 +20,7 @@ from federation.api.resources import (
     PLACEMENTS,
 )
 from federation.controllers.links.parts import clusters_of
-from federation.controllers.templates import Change, Templates
+from federation.controllers.templates import RETURN, Change, Templates
 from federation.placement.policies import OverridePolicy, override_policy_of, overrides_for
 
 log = logging.getLogger(__name__)
@@ -150,8 +150,8 @@ class Sources:
 def informers(client: ApiClient) -> dict[str, Informer]:
     """Those that `Sources` needs beside templates and Clusters, by the names of its arguments."""
     return {
-        "placements": Informer(client, PLACEMENTS),
-        "cluster_placements": Informer(client, CLUSTER_PLACEMENTS),
-        "overrides": Informer(client, OVERRIDE_POLICIES),
-        "cluster_overrides": Informer(client, CLUSTER_OVERRIDE_POLICIES),
+        "placements": Informer(client, PLACEMENTS, last_backoff=RETURN),
+        "cluster_placements": Informer(client, CLUSTER_PLACEMENTS, last_backoff=RETURN),
+        "overrides": Informer(client, OVERRIDE_POLICIES, last_backoff=RETURN),
+        "cluster_overrides": Informer(client, CLUSTER_OVERRIDE_POLICIES, last_backoff=RETURN),
     }
