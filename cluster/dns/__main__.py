@@ -18,6 +18,9 @@ from cluster.machinery.systemd import notify_stopping
 
 log = logging.getLogger("cluster.dns")
 
+CONNECTIONS = 8
+"""Each of five watches holds one (Services, EndpointSlices, ServiceImports, their definition, settings)."""
+
 
 def address_and_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
@@ -79,7 +82,7 @@ async def run(flags: argparse.Namespace) -> None:
         ttl=flags.ttl,
         names=NameSettings(flags.federations, dict(flags.forward_zone)),
     )
-    async with ApiClient.from_kubeconfig(flags.kubeconfig, user_agent="cluster-dns", connections=4) as client:
+    async with ApiClient.from_kubeconfig(flags.kubeconfig, user_agent="cluster-dns", connections=CONNECTIONS) as client:
         work = asyncio.create_task(serve_dns(settings, client))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)

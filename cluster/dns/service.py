@@ -18,6 +18,7 @@ from cluster.client.rest import ApiClient
 from cluster.dns.access import Access
 from cluster.dns.federations import NameSettings
 from cluster.dns.forwarding import read_resolvers
+from cluster.dns.imports import Imports
 from cluster.dns.listening import ensure_address
 from cluster.dns.live_settings import LiveSettings
 from cluster.dns.records import service_records
@@ -126,6 +127,7 @@ async def serve_dns(settings: DnsSettings, client: ApiClient) -> None:
     services = Informer(client, resources.SERVICES)
     slices = Informer(client, resources.ENDPOINT_SLICES)
     ZoneFeeder(zone, services, slices)
+    imports = Imports(client, zone, slices)
     FAST_ANSWERS.set_function(lambda: float(responder.fast_answers))
     SERVICES.set_function(lambda: float(zone.owners))
 
@@ -146,6 +148,7 @@ async def serve_dns(settings: DnsSettings, client: ApiClient) -> None:
             tasks.create_task(services.run())
             tasks.create_task(slices.run())
             tasks.create_task(live.run())
+            tasks.create_task(imports.run())
             await _announce(zone, services, slices)
     finally:
         await routes.close()

@@ -9,6 +9,7 @@ Not here    names outside the cluster (routes.py, forwarding.py).
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from cluster.dns.clusterset import CLUSTERSET_DOMAIN, CLUSTERSET_VERSION
 from cluster.dns.names import ROOT, encode_labels, encode_name, is_below, parent, reverse_zone, split_name
 from cluster.dns.records import SCHEMA_VERSION, Records, pod_address
 from cluster.dns.wire import ANY_HINFO, Answer, Rcode, Record, Type, soa_rdata, txt_rdata
@@ -19,6 +20,8 @@ MAX_COMPILED = 20_000
 # A CNAME inside the cluster may lead to another; more is a loop.
 MAX_CHAIN = 8
 _OWN = Key("", "")
+_OWN_CLUSTERSET = Key("", "clusterset")
+_CLUSTERSET = encode_name(CLUSTERSET_DOMAIN)
 
 
 class Zone:
@@ -84,6 +87,17 @@ class Zone:
     def forget_compiled(self) -> None:
         self._compiled.clear()
 
+    def serve_clusterset(self, ours: bool) -> None:
+        """Whether names below clusterset.local are answered here, or are nothing special."""
+        self.zones = tuple(zone for zone in self.zones if zone != _CLUSTERSET) + ((_CLUSTERSET,) if ours else ())
+        own: Records = {
+            _CLUSTERSET: {Type.NS: [self._nameserver]},
+            encode_name(f"svc.{CLUSTERSET_DOMAIN}"): {},
+            encode_name(f"dns-version.{CLUSTERSET_DOMAIN}"): {Type.TXT: [txt_rdata(CLUSTERSET_VERSION)]},
+        }
+        self.put(_OWN_CLUSTERSET, own if ours else None)
+        self._compiled.clear()
+
     def set_federations(self, domains: Mapping[str, str]) -> None:
         """By the name of a federation its domain: names `service.namespace.NAME.svc` are answered from now on."""
         self._federations = {name.encode(): domain for name, domain in domains.items()}
@@ -117,7 +131,7 @@ class Zone:
 
     @property
     def owners(self) -> int:
-        return len(self._by_owner) - 1
+        return sum(bool(owner.namespace) for owner in self._by_owner)
 
     def authority_for(self, name: bytes) -> bytes | None:
         """The zone of ours that holds the name; None: it is the world's."""
@@ -220,9 +234,10 @@ class Zone:
             return []
         targets = dict.fromkeys(record.rdata[skip:] for record in found)
         return [
-            Record(target, Type.A, self.ttl, address)
+            Record(target, rtype, self.ttl, address)
             for target in targets
-            for address in (self._rrsets(target) or {}).get(Type.A, ())
+            for rtype in (Type.A, Type.AAAA)
+            for address in (self._rrsets(target) or {}).get(rtype, ())
         ]
 
     def _soa(self, zone: bytes) -> Record:

@@ -22,6 +22,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
+import yaml
 
 from tests.integration.network_api import ClusterApi, cluster_api
 from tests.integration.network_namespaces import (
@@ -310,6 +311,36 @@ def test_names_of_a_federation_are_answered_here_or_there_as_the_config_map_says
         eventually(lambda: lab.ask(name).rcode() == dns.rcode.NXDOMAIN, "the federation is forgotten", 5)
     finally:
         server.close()
+
+
+def test_imported_services_are_answered_while_the_cluster_knows_the_kind(lab: Lab) -> None:
+    name = "shared.default.svc.clusterset.local."
+    assert lab.ask("dns-version.clusterset.local.", "TXT").rcode() == dns.rcode.NXDOMAIN
+    files = sorted((Path(__file__).parents[2] / "federation/multicluster").glob("*.yaml"))
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    for file in files:
+        lab.api.call("POST", definitions, yaml.safe_load(file.read_text()))
+    eventually(lambda: lab.texts("dns-version.clusterset.local.", "TXT") == ['"1.0.0"'], "the zone is answered", 5)
+    group = {"apiVersion": "multicluster.x-k8s.io/v1alpha1", "kind": "ServiceImport", "metadata": {"name": "shared"}}
+    spec = {"type": "ClusterSetIP", "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]}
+    imports = "/apis/multicluster.x-k8s.io/v1alpha1/namespaces/default/serviceimports"
+    lab.api.call("POST", imports, {**group, "spec": spec})
+    labels = {"multicluster.kubernetes.io/service-name": "shared", "multicluster.kubernetes.io/source-cluster": "b"}
+    each = {
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv6", "ports": [],
+        "metadata": {"name": "shared-b", "labels": labels},
+        "endpoints": [{"addresses": ["2001:db8::7"], "conditions": {"ready": True}}],
+    }  # fmt: skip
+    slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+    lab.api.call("POST", slices, each)
+    eventually(lambda: lab.texts(name, "AAAA") == ["2001:db8::7"], "the import is answered", 5)
+    assert lab.texts(f"_http._tcp.{name}", "SRV") == [f"0 100 80 {name}"]
+    assert lab.ask("shared.default.svc.cluster.local.").rcode() == dns.rcode.NXDOMAIN
+    lab.api.call("DELETE", f"{imports}/shared")
+    eventually(lambda: lab.ask(name, "AAAA").rcode() == dns.rcode.NXDOMAIN, "the import is gone", 5)
+    for file in files:
+        lab.api.call("DELETE", f"{definitions}/{yaml.safe_load(file.read_text())['metadata']['name']}")
+    eventually(lambda: not lab.texts("dns-version.clusterset.local.", "TXT"), "the zone is the world's again", 5)
 
 
 def test_hostile_packets_change_nothing(lab: Lab) -> None:
