@@ -58,6 +58,7 @@ class ClusterHome:
     def __init__(self, home: Path, name: str, *, kind: str = CLUSTER) -> None:
         self.name = name
         self.kind = kind
+        self._home = home
         self.cache = home / "cache"
         self.path = home / _FOLDERS[kind] / name
         self.pki = self.path / "pki"
@@ -79,6 +80,17 @@ class ClusterHome:
             raise ProvisionError(
                 f"cannot read {self._record}", why=str(error), next_step="Restore the file or destroy the cluster."
             ) from error
+
+    def subnets_of_others(self) -> list[str]:
+        """Of local machines whose records lie beside this one, running or not."""
+        records = [
+            record
+            for kind in _FOLDERS
+            for name in cluster_names(self._home, kind)
+            if (other := ClusterHome(self._home, name, kind=kind)).path != self.path
+            and (record := other.read_record()) is not None
+        ]
+        return [record.subnet for record in records if record.subnet]
 
     def write_record(self, record: ClusterRecord) -> None:
         self.make()

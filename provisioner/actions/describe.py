@@ -17,9 +17,9 @@ from inventory.validate import zone_faults
 from provisioner.errors import InventoryError, ProvisionError
 from provisioner.machines.base import MachineProvider
 from provisioner.machines.existing import ExistingMachines
-from provisioner.machines.local_network import choose_subnet
 from provisioner.machines.nspawn import NspawnMachines
 from provisioner.machines.programs import require_programs
+from provisioner.machines.subnets import choose_subnet
 from provisioner.state import FEDERATION, ClusterHome, ClusterRecord
 
 
@@ -136,7 +136,8 @@ def _local_record(home: ClusterHome, known: ClusterRecord | None, wish: Wish) ->
     if known is None:
         require_programs()
     networks = NetworkSettings()
-    subnet = known.subnet if known else choose_subnet((networks.service_cidr, networks.pod_cidr))
+    taken = (networks.service_cidr, networks.pod_cidr, *home.subnets_of_others())
+    subnet = known.subnet if known else choose_subnet(taken)
     return ClusterRecord(
         provider=Provider.LOCAL,
         nodes=nodes,

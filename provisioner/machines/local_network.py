@@ -8,38 +8,11 @@ import ipaddress
 import json
 from pathlib import Path
 
-from provisioner.errors import ProvisionError
 from provisioner.journal import Journal
 from provisioner.machines.programs import run_program
 
-POOL = ipaddress.ip_network("10.89.0.0/16")
-"""Subnets are taken from here, a /24 a cluster."""
-
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 BRIDGE_PREFIX = "hanse-"
-
-
-def choose_subnet(avoid: tuple[str, ...]) -> str:
-    """The first /24 of the pool that no route of this machine and none of `avoid` overlaps."""
-    taken = [ipaddress.ip_network(text) for text in (*avoid, *_routed())]
-    for subnet in POOL.subnets(new_prefix=24):
-        if not any(subnet.version == other.version and subnet.overlaps(other) for other in taken):
-            return str(subnet)
-    raise ProvisionError(
-        "no subnet is left for local machines",
-        why=f"every /24 of {POOL} overlaps a route of this machine",
-        next_step="Destroy a local cluster that is no longer needed (`provision destroy NAME`).",
-    )
-
-
-def _routed() -> list[str]:
-    routes = json.loads(run_program(["ip", "-json", "-4", "route", "show", "table", "all"]).stdout or "[]")
-    found = []
-    for route in routes:
-        destination = route.get("dst", "default")
-        if destination != "default":
-            found.append(str(ipaddress.ip_network(destination, strict=False)))
-    return found
 
 
 class LocalNetwork:

@@ -20,9 +20,9 @@ import pytest
 from inventory.model import ClusterSpec
 from inventory.sources.nspawn import local_cluster
 from provisioner.machines import nspawn
-from provisioner.machines.local_network import choose_subnet
 from provisioner.machines.nspawn import NspawnMachines
 from provisioner.machines.nspawn_process import inits
+from provisioner.machines.subnets import choose_subnet
 from provisioner.state import ClusterHome
 from tests.machines.conftest import BIN, Done, Operator, run, wait_for
 
