@@ -77,6 +77,7 @@ class PodWorker:
     def update(self, pod: Object) -> None:
         """A newer object of the same pod."""
         before, self.pod = self.pod, pod
+        self.node.statuses.seen(pod)
         if is_being_deleted(pod):
             self._end(grace_period(pod))
         if _matters(before, pod):

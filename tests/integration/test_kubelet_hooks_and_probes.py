@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cluster.api import resources
 from tests.integration.containerd_host import ContainerdHost, missing_programs, running_containerd
 from tests.integration.kubelet_node import NodeUnderTest, is_ready, is_running, running_node, state, statuses
 
@@ -160,3 +161,15 @@ async def test_the_grace_period_ends_with_a_kill_and_can_be_cut(node: NodeUnderT
     assert 2 <= time.monotonic() - began < 6
     await node.delete("long", gracePeriodSeconds=1)
     await node.until_gone("long", 6)
+
+
+async def test_a_pod_that_others_call_unready_is_called_ready_again(node: NodeUnderTest) -> None:
+    await node.create("steady", "containers: [{name: main, command: [sleep, '1000']}]")
+    await node.until("steady", is_ready)
+    # As the controller manager does with the Pods of a node that it does not hear of.
+    unready = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    done = await node.client.patch(
+        resources.PODS, "steady", unready, namespace=node.namespace, patch_type="strategic", subresource="status"
+    )
+    assert not is_ready(done)
+    await node.until("steady", is_ready)
