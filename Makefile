@@ -19,7 +19,7 @@ NAME ?= dev
 ROUNDS ?= 5
 NODES ?= 5
 
-.PHONY: help setup apt fmt lint type unit integration machines test all cluster bundle bench soak lock clean
+.PHONY: help setup apt fmt lint type unit integration machines test all cluster federation bundle bench soak lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ cluster: setup  ## five local machines become a cluster
 	@kubeconfig="$${HANSE_HOME:-$$HOME/.hanse}/clusters/$(NAME)/kubeconfig"; \
 		$(BIN)/kubectl --kubeconfig="$$kubeconfig" get nodes; \
 		echo; echo "export KUBECONFIG=$$kubeconfig"
+
+federation: setup  ## two local clusters in two regions, a federation over them, one application in both
+	$(BIN)/python -m federation.trial $(if $(filter dev,$(NAME)),demo,$(NAME))
 
 bundle: setup  ## build what hosts receive
 	$(BIN)/python -m provisioner.bundle
