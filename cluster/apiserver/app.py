@@ -104,8 +104,7 @@ class Apiserver:
         self.watcher = Watcher(self.cache, self.lister)
         self.watcher.converting = _converting_stream
         self.verbs = Verbs(self.writer, self.lister, self.watcher)
-        first = profile.authorizer(self.registry) if profile.authorizer is not None else None
-        self.security = security.build(options, self.registry, first)
+        self.security = security.build(options, self.registry, profile)
         self.audit = _recorder(options)
         self.around = Surroundings(self.registry, self.registry, self.security.authorizer)
         self.views = profile.views(self) if profile.views is not None else None

@@ -12,7 +12,9 @@ from aiohttp import web
 
 from cluster.api.resources import ALL, Resource
 from cluster.apiserver.admission.plugin import Plugin
+from cluster.apiserver.authentication import TokenSource
 from cluster.apiserver.authorization import UserAuthorizer
+from cluster.apiserver.options import Options
 from cluster.apiserver.registry.strategy import Strategy
 from cluster.apiserver.requests import ObjectReader
 from cluster.machinery.objects import Object
@@ -53,6 +55,8 @@ class Profile:
     """Admission plugins besides a cluster's."""
     authorizer: Callable[[ObjectReader], UserAuthorizer] | None = None
     """For users whose rights hang on what is stored, as a kubelet's do."""
+    token_sources: tuple[Callable[[Options], TokenSource], ...] = ()
+    """Who knows tokens besides those that the flags name."""
     strategies: Mapping[str, type[Strategy]] = field(default_factory=dict)
     """By `Resource.qualified`."""
     views: "Callable[[Apiserver], Views] | None" = None

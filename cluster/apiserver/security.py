@@ -11,10 +11,11 @@ from aiohttp import web
 from cryptography import x509
 
 from cluster.apiserver.authentication import Authenticator, FrontProxySettings, load_token_file
-from cluster.apiserver.authorization import UnionAuthorizer, UserAuthorizer
+from cluster.apiserver.authorization import UnionAuthorizer
 from cluster.apiserver.authorizer_sources import AuthorizerSources
 from cluster.apiserver.file_changes import FileChanges
 from cluster.apiserver.options import Options
+from cluster.apiserver.profile import CLUSTER, Profile
 from cluster.apiserver.registry.registry import Registry
 from cluster.apiserver.requests import UserInfo
 from cluster.apiserver.reviews import Reviews
@@ -87,7 +88,7 @@ def _peer(request: web.BaseRequest) -> bytes | None:
     return der or None
 
 
-def build(options: Options, registry: Registry, first: UserAuthorizer | None = None) -> Security:
+def build(options: Options, registry: Registry, profile: Profile = CLUSTER) -> Security:
     """Reads the files that the flags name. Raises OSError or ValueError for one that is missing or wrong."""
     keys = _verification_keys(options)
     verifier = TokenVerifier(keys, options.service_account_issuer, registry) if keys else None
@@ -113,8 +114,9 @@ def build(options: Options, registry: Registry, first: UserAuthorizer | None = N
         anonymous=everywhere,
         anonymous_paths=paths,
         front_proxy=_front_proxy(options),
-        others=sources.sources,
+        others=(*sources.sources, *(make(options) for make in profile.token_sources)),
     )
+    first = profile.authorizer(registry) if profile.authorizer is not None else None
     authorizers = AuthorizerSources(options, registry, first)
     authorizer = authorizers.chain
     reviews = Reviews(authenticator, authorizer)

@@ -3,6 +3,7 @@ The agent's login at the federation: had by a bootstrap token, renewed before it
 
     no certificate   the token in --token-file, read anew each time, so that a new invitation helps without a restart
     70 % of its life renewed with the certificate itself
+    after its end    by a proof that its key is still ours; the token is for whom that does not help
     refused          by the token: the Cluster has left and joined again, or the federation has another CA
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from cluster.client.kubeconfig import ClientConfig
 from cluster.client.rest import ApiClient
-from cluster.machinery.status_errors import ApiError
+from cluster.machinery.status_errors import ApiError, Forbidden, Unauthorized
 from cluster.pki.authority import PkiError
 from cluster.pki.issue import KeyPair
 from federation.agent import credentials as store
@@ -24,6 +25,7 @@ from federation.agent.credentials import Credentials, credentials_of
 from federation.agent.discovery import DiscoveryError, confirmed, discover, pinned_authority_of
 from federation.agent.registration import DeniedError, ask
 from federation.membership.bootstrap_tokens import read_token
+from federation.membership.return_proof import make_proof
 
 log = logging.getLogger(__name__)
 
@@ -105,17 +107,33 @@ class Login:
             await asyncio.sleep(RENEW_PAUSE * (1 + random.random()))  # noqa: S311  (spreads load)
 
     async def _again(self, lost: Credentials | None) -> None:
-        """By the token, for as long as it takes."""
+        """For as long as it takes."""
         pause = FIRST_PAUSE
         while True:
             try:
-                await self._by_token()
+                if lost is None or not await self._by_return(lost):
+                    await self._by_token()
                 log.info("cluster %s has a login at %s", self.invited.cluster, self.invited.server)
                 return
             except NOT_NOW as fault:
                 log.warning("no login at %s yet: %s", self.invited.server, _words(fault))
             await asyncio.sleep(pause * (1 + 0.2 * random.random()))  # noqa: S311  (spreads load)
             pause = min(2 * pause, LAST_PAUSE)
+
+    async def _by_return(self, lost: Credentials) -> bool:
+        """Whether the key of an expired certificate was good for a new one."""
+        if lost.ends > self.now() or not self._is_pinned(lost):
+            return False
+        proof = make_proof(lost.certificate, lost.key, self.now())
+        config = ClientConfig(servers=(self.invited.server,), ca_data=lost.authority, token=proof)
+        async with ApiClient(config, user_agent=USER_AGENT, connections=2) as client:
+            try:
+                pair = await self._ask(client)
+            except (Unauthorized, Forbidden, DeniedError) as fault:
+                log.warning("the expired certificate is no way back: %s", fault)
+                return False
+        await self._take(lost.authority, pair)
+        return True
 
     async def _by_token(self) -> None:
         if self.invited.token_file is None:

@@ -8,6 +8,7 @@ from federation.api.kinds import SYSTEM_NAMESPACE, definitions
 from federation.apiserver.board.serving import BoardPages
 from federation.apiserver.member_authorizer import MemberAuthorizer
 from federation.apiserver.member_restriction import MemberRestriction
+from federation.apiserver.returning_members import ReturningMembers
 from federation.apiserver.views import metrics
 from federation.apiserver.views.serving import VIEWS, MemberViews
 
@@ -45,6 +46,7 @@ def profile() -> Profile:
         plugins_off=PLUGINS_OFF,
         plugins=(MemberRestriction,),
         authorizer=MemberAuthorizer,
+        token_sources=(ReturningMembers,),
         views=MemberViews,
         viewed=VIEWS | metrics.VIEWS,
         public=BoardPages(),
