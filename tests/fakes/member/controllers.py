@@ -135,7 +135,8 @@ class Controllers:
         name, namespace = key.name, key.namespace
         endpoints = resources.ENDPOINTS
         subsets = [{"addresses": [{"ip": one} for one in addresses], "ports": ports}] if addresses else []
-        described: Object = {"metadata": {"name": name, "namespace": namespace}, "subsets": subsets}
+        labels = service["metadata"].get("labels") or {}  # both kinds take over those of the Service
+        described: Object = {"metadata": {"name": name, "namespace": namespace, "labels": labels}, "subsets": subsets}
         self._put(endpoints, {"kind": "Endpoints", "apiVersion": "v1", **described})
         slices = resources.ENDPOINT_SLICES
         if not self._behaves.serves(slices.group, slices.version):
@@ -146,7 +147,7 @@ class Controllers:
             {
                 "kind": "EndpointSlice",
                 "apiVersion": slices.api_version,
-                "metadata": {"name": f"{name}-1", "namespace": namespace, "labels": {SERVICE_LABEL: name}},
+                "metadata": {"name": f"{name}-1", "namespace": namespace, "labels": {**labels, SERVICE_LABEL: name}},
                 "addressType": "IPv4",
                 "endpoints": [{"addresses": [one], "conditions": conditions} for one in addresses],
                 "ports": ports,
