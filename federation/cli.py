@@ -29,7 +29,7 @@ ASK_BECOME_PASS = click.option("--ask-become-pass", is_flag=True, help="Ask for 
 ACCEPT_NEW_HOST_KEYS = click.option(
     "--accept-new-host-keys", is_flag=True, help="Pin the keys of hosts that were never seen."
 )
-ON_THIS_HOST = ("data_dir", "bind_address", "secure_port", "dns_port")
+ON_THIS_HOST = ("data_dir", "bind_address", "secure_port", "dns_port", "dns_secondaries", "dns_transfer_key_file")
 """What only a federation that this host serves has."""
 FEDERATION = click.option("--federation", default=None, help="Which federation, when this host has several.")
 
@@ -48,6 +48,18 @@ def federate() -> None:
 @click.option("--bind-address", default=None, help="Address to serve at (default 127.0.0.1).")
 @click.option("--secure-port", type=click.IntRange(1, 65535), default=None, help="Port of the API (default 7443).")
 @click.option("--dns-port", type=click.IntRange(1, 65535), default=None, help="Port of the DNS server (default 10053).")
+@click.option(
+    "--dns-secondary",
+    "dns_secondaries",
+    multiple=True,
+    metavar="[NAME=]ADDRESS[:PORT]",
+    help="A name server that follows the zone, told of every change; may be repeated, '' for none.",
+)
+@click.option(
+    "--dns-transfer-key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TSIG key with which secondaries transfer the zone; made when there is no such file.",
+)
 @click.option("--hosts", default="", metavar="ADDRESS,…", help="Serve it from these hosts: one, three or five.")
 @click.option("--inventory", type=click.Path(path_type=Path), help="Serve it from the hosts that this file describes.")
 @click.option("--nodes", type=int, help="Serve it from so many local machines: 1, 3 or 5.")
@@ -83,6 +95,7 @@ def init(
     with reported(as_json):
         homes.check_name(name)
         home = Home(name)
+        given = {**given, **_dns_options(given)}
         with home.lock():
             present = home.read()
             if options.given or (present is not None and present.on_hosts):
@@ -90,14 +103,32 @@ def init(
                 return
             wanted = _wanted(home, {**given, "data_dir": str(data_dir.absolute()) if data_dir else None})
             started = asyncio.run(control_plane.init(home, wanted))
+        key = home.transfer_key(wanted)
         if as_json:
             print_json(
-                {"federation": name, "server": url(wanted), "kubeconfig": str(home.kubeconfig), "started": started}
+                {
+                    "federation": name,
+                    "server": url(wanted),
+                    "kubeconfig": str(home.kubeconfig),
+                    "started": started,
+                    **({"dnsTransferKeyFile": str(key)} if key else {}),
+                }
             )
             return
         click.echo(f"Started {', '.join(started)}." if started else "Everything runs already.")
         click.echo(f"Federation {name} serves at {url(wanted)}, context {context_name(name)}:")
         click.echo(f"  export KUBECONFIG={home.kubeconfig}")
+        if key is not None:
+            click.echo(f"Secondaries transfer the zone {wanted.dns_zone} with the TSIG key in {key}.")
+
+
+def _dns_options(given: dict[str, Any]) -> dict[str, str | None]:
+    """Of secondaries, as the description holds them; None: nothing was said. Raises WrongInputError."""
+    secondaries, key = given["dns_secondaries"], given["dns_transfer_key_file"]
+    return {
+        "dns_secondaries": homes.checked_secondaries(secondaries) if secondaries else None,
+        "dns_transfer_key_file": str(key.absolute()) if key else None,
+    }
 
 
 def _init_hosts(home: Home, given: dict[str, Any], options: "HostOptions", as_json: bool) -> None:

@@ -13,7 +13,7 @@ from cluster.client.kubeconfig import KubeconfigError
 from cluster.client.rest import ApiClient
 from cluster.machinery.systemd import notify_stopping
 from federation.dns.key_files import KeyFileError, TsigSecret, read_key_file
-from federation.dns_server.notify import Secondary
+from federation.dns.secondaries import Secondary, read_secondary
 from federation.dns_server.service import DnsServerSettings, serve
 
 log = logging.getLogger("federation.dns_server")
@@ -27,21 +27,10 @@ def name_server(text: str) -> tuple[str, str]:
 
 
 def secondary(text: str) -> Secondary:
-    """`192.0.2.1`, `192.0.2.1:53`, `2001:db8::1`, `[2001:db8::1]:53`."""
-    host, port = text, "53"
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") or port
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
     try:
-        if not 0 < int(port) < 65536:
-            raise ValueError
-        return Secondary(str(ip_address(host)), int(port))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not ADDRESS or ADDRESS:PORT, e.g. 192.0.2.1 or [2001:db8::1]:53"
-        ) from None
+        return read_secondary(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def key_file(text: str) -> tuple[TsigSecret, ...]:
@@ -65,8 +54,8 @@ def parse_flags(argv: list[str]) -> argparse.Namespace:
         "--rate-limit", type=int, default=1000, help="UDP answers a second to one network (/24, /56); 0: no limit"
     )
     parser.add_argument(
-        "--secondary", type=secondary, action="append", default=[], metavar="ADDRESS[:PORT]",
-        help="a server that is told of every change by NOTIFY; may be repeated",
+        "--secondary", type=secondary, action="append", default=[], metavar="[NAME=]ADDRESS[:PORT]",
+        help="a server that is told of every change by NOTIFY, and with a name stands in NS records; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--transfer-key-file", type=key_file, action="append", default=[], metavar="FILE",
@@ -85,6 +74,9 @@ async def run(flags: argparse.Namespace) -> None:
     for name, address in flags.name_server or [(f"ns1.{flags.zone.rstrip('.').lower()}", flags.bind_address)]:
         # "Any address" is one to listen on, not one to give out.
         servers.setdefault(name, []).extend([address] if address and not ip_address(address).is_unspecified else [])
+    for each in flags.secondary:
+        if each.name:
+            servers.setdefault(each.name, []).append(each.address)
     settings = DnsServerSettings(
         flags.bind_address,
         flags.port,

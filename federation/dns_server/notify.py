@@ -14,11 +14,11 @@ import socket
 import struct
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 from cluster.client.metrics import Counter, Gauge
 from cluster.dns.wire import CLASS_IN, HEADER, BadQuery, Type, encode_records
+from federation.dns.secondaries import Secondary
 from federation.dns_server.history import is_newer
 from federation.dns_server.tsig import Key, Signer, answers_request
 from federation.dns_server.zone import APEX_TTL, FederationZone
@@ -34,15 +34,6 @@ FIRST_WAIT = 0.5  # seconds for an answer; doubles up to the last
 LAST_WAIT = 15.0
 REMIND = (2.0, 5.0, 15.0, 30.0, 60.0)
 """Seconds after a NOTIFY was answered: then it is sent again, unless the secondary came for the zone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Secondary:
-    address: str
-    port: int = 53
-
-    def __str__(self) -> str:
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
 class Notifier:

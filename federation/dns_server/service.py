@@ -17,7 +17,8 @@ from cluster.machinery.systemd import notify_ready
 from federation.api.resources import DNS_RECORD_SETS
 from federation.dns.key_files import TsigSecret
 from federation.dns.recordsets import from_spec
-from federation.dns_server.notify import Notifier, Secondary
+from federation.dns.secondaries import Secondary
+from federation.dns_server.notify import Notifier
 from federation.dns_server.rate_limit import RateLimit
 from federation.dns_server.responder import FederationResponder
 from federation.dns_server.tsig import KeyRing

@@ -19,6 +19,7 @@ from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError
 from cluster.pki.authority import PkiError
 from federation.api.kinds import definitions
+from federation.dns.key_files import KeyFileError
 from federation.errors import FederateError, UnfitHostError, UnreachableError, WrongInputError
 from federation.host import hosts
 from federation.host.home import Description, Home
@@ -46,7 +47,7 @@ async def init(home: Home, wanted: Description) -> list[str]:
     try:
         home.write(wanted)
         services = prepare(home, wanted)
-    except (OSError, PkiError) as fault:
+    except (OSError, PkiError, KeyFileError) as fault:
         raise UnfitHostError(
             f"cannot prepare federation {home.name}", why=str(fault), next_step="Check the paths and their owners."
         ) from fault

@@ -12,11 +12,12 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.single_process.identity import write_private
+from federation.dns.secondaries import read_secondary
 from federation.errors import FederateError, WrongInputError
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -35,6 +36,10 @@ class Description:
     bind_address: str = "127.0.0.1"
     secure_port: int = 7443
     dns_port: int = 10053
+    dns_secondaries: str = ""
+    """With commas between them; see federation.dns.secondaries."""
+    dns_transfer_key_file: str = ""
+    """Absolute; empty: one in the federation's folder, made when there is a secondary."""
     provider: str = ""
     """Who makes the hosts that serve it, local or static. Empty: this host serves it, by background processes."""
     server: str = ""
@@ -86,6 +91,19 @@ def names() -> list[str]:
     return sorted(p.name for p in folder.iterdir() if (p / "federation.json").exists()) if folder.is_dir() else []
 
 
+def checked_secondaries(texts: Iterable[str]) -> str:
+    """Raises WrongInputError."""
+    wanted = [text for text in texts if text]
+    for text in wanted:
+        try:
+            read_secondary(text)
+        except ValueError as fault:
+            raise WrongInputError(
+                "that is no DNS secondary", why=str(fault), next_step="Give the address of each, or '' for none."
+            ) from fault
+    return ",".join(wanted)
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """One federation's folder."""
@@ -99,6 +117,12 @@ class Home:
     @property
     def kubeconfig(self) -> Path:
         return self.path / "kubeconfig"
+
+    def transfer_key(self, description: Description) -> Path | None:
+        """Where the key of zone transfers is; None: there is none."""
+        if description.dns_transfer_key_file:
+            return Path(description.dns_transfer_key_file)
+        return self.path / "dns-transfer.key" if description.dns_secondaries else None
 
     def read(self) -> Description | None:
         """None when there is no such federation. Raises FederateError for a description that was damaged."""

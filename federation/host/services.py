@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cluster.single_process.identity import Identity, ensure_identity, write_private
+from federation.dns.key_files import read_key_file, write_new_key
 from federation.host.home import Description, Home
 from federation.host.processes import Processes, Service
 from federation.membership.invite import INFO_PATH
@@ -49,7 +50,11 @@ def processes(home: Home) -> Processes:
 
 
 def prepare(home: Home, description: Description) -> list[Service]:
-    """Keys and kubeconfigs, made once; then the services in the order of their start. Raises OSError, PkiError."""
+    """
+    Keys and kubeconfigs, made once; then the services in the order of their start.
+
+    Raises OSError, PkiError, KeyFileError.
+    """
     data = Path(description.data_dir)
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     identity = ensure_identity(
@@ -58,6 +63,9 @@ def prepare(home: Home, description: Description) -> list[Service]:
     write_private(home.path / AUTHENTICATION, json.dumps(_OPEN).encode() + b"\n")
     for user, file in _kubeconfigs(home).items():
         write_private(file, _kubeconfig(description, identity, user))
+    if key := home.transfer_key(description):
+        write_new_key(key, f"{description.name}-transfer")
+        read_key_file(key)
     return services(home, description, identity)
 
 
@@ -91,6 +99,8 @@ def services(home: Home, description: Description, identity: Identity) -> list[S
         Service("dns-server", (
             *python, "federation.dns_server", f"--kubeconfig={files[DNS_SERVER]}", f"--zone={description.dns_zone}",
             f"--bind-address={description.bind_address}", f"--port={description.dns_port}",
+            *(f"--secondary={each}" for each in description.dns_secondaries.split(",") if each),
+            *([f"--transfer-key-file={key}"] if (key := home.transfer_key(description)) else []),
         )),
     ]  # fmt: skip
     return [service for service in found if _is_there(service.argv[3])]

@@ -1,5 +1,6 @@
 """`federate` as an operator types it: makes a federation, brings back what died, says what is, and leaves nothing."""
 
+import base64
 import json
 import os
 import pathlib
@@ -8,13 +9,20 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import dns.exception
+import dns.query
+import dns.tsig
+import dns.xfr
+import dns.zone
 import psutil
 import pytest
 
+from federation.dns.key_files import read_key_file
 from tests.integration.conftest import free_ports
 from tests.integration.control_plane_processes import ROOT
 from tests.integration.federation_processes import NEEDS_KUBECTL, Endpoint
@@ -153,3 +161,39 @@ def test_a_port_that_is_taken_is_said_and_can_be_changed(operator: Operator) -> 
         [other] = free_ports(1)
         assert "apiserver" in operator.json("init", "prod", f"--secure-port={other}")["started"]
     operator.json("destroy", "prod")
+
+
+def test_secondaries_get_a_key_that_is_made_for_them_and_kept_out_of_sight(operator: Operator) -> None:
+    port, dns_port, secondary = free_ports(3)
+    ports = (f"--secure-port={port}", f"--dns-port={dns_port}")
+    refused = operator.run("init", "prod", "--dns-zone=fed.example.com", "--dns-secondary=ns2")
+    assert (refused.returncode, "ns2" in refused.stderr) == (2, True)
+    made = init(operator, *ports, f"--dns-secondary=ns2.fed.example.com=127.0.0.1:{secondary}")
+    path = pathlib.Path(made["dnsTransferKeyFile"])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    (key,) = read_key_file(path)
+    text = base64.b64encode(key.secret).decode()
+    for process in psutil.process_iter(["cmdline"]):
+        assert text not in " ".join(process.info["cmdline"] or ())
+    assert all(text not in log.read_text() for log in (operator.folder / "run").glob("*.log"))
+    signed = dns.tsig.Key(key.name, key.secret, dns.tsig.HMAC_SHA256)
+
+    def transfer() -> dns.zone.Zone:
+        zone = dns.zone.Zone("fed.example.com")
+        query, _ = dns.xfr.make_query(zone, keyring=signed, serial=None)
+        dns.query.inbound_xfr("127.0.0.1", zone, query, port=dns_port, timeout=5)
+        return zone
+
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            zone = transfer()
+            break
+        except (OSError, dns.exception.DNSException):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    assert {str(one) for one in zone.find_rdataset("@", "NS")} == {"ns1", "ns2"}
+    assert operator.json("init", "prod")["started"] == []
+    assert operator.json("init", "prod", "--dns-secondary=")["started"] == ["dns-server"]
+    with pytest.raises((OSError, dns.exception.DNSException)):
+        transfer()
