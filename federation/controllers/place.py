@@ -35,7 +35,7 @@ from federation.controllers.placing.needs import Needs
 from federation.controllers.placing.policy_book import PolicyBook, PolicyInformers
 from federation.controllers.placing.promises import Promises
 from federation.controllers.placing.reports import NO_REPORT, Report, is_ready, reports_of
-from federation.controllers.placing.store import PlacementStore
+from federation.controllers.placing.store import OLD_NEWS, PlacementStore
 from federation.controllers.placing.wakes import Wakes
 from federation.controllers.templates import Templates
 from federation.placement.members import UNREACHABLE
@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 WORKERS = 16
 BASE_BACKOFF, MAX_BACKOFF = 0.01, 30.0  # seconds
 ISOLATION_LOOK = 1.0  # seconds
+RESYNC = 900.0  # seconds between looks at everything without a reason
 
 
 def utc_now() -> dt.datetime:
@@ -131,6 +132,7 @@ class Placer:
                 for number in range(WORKERS):
                     tasks.create_task(self._work(), name=f"placer {number}")
                 tasks.create_task(self._mind_isolation(), name="placer, isolation")
+                tasks.create_task(self._look_again(), name="placer, resync")
         finally:
             self.queue.shut_down()
 
@@ -156,6 +158,12 @@ class Placer:
         for one in record_of(placement).clusters:
             if is_ready(ref, one, reports.get(one.cluster, NO_REPORT)):
                 self.promises.kept(ref, one.cluster, self._clock())
+
+    async def _look_again(self) -> None:
+        """Whatever happened that we did not hear of."""
+        while True:
+            await asyncio.sleep(RESYNC)
+            self.wakes.everything()
 
     async def _mind_isolation(self) -> None:
         """Nobody is lost while the federation is cut off, and nothing says when that ends but a look."""
@@ -200,6 +208,8 @@ class Placer:
             self.queue.forget(ref)
             if again is not None:
                 self.queue.add_after(ref, again)
+            if self.store.doubts(ref):
+                self.queue.add_after(ref, OLD_NEWS + 1.0)
 
     # --- one object ----------------------------------------------------------------------------------------
 
@@ -225,7 +235,7 @@ class Placer:
         before = record_of(stored) if stored is not None else None
         if moved is not None:
             before = self._with_moved(before, template, moved)
-        decision = self._decide(ref, template, before, reports_of(stored) if stored is not None else {})
+        decision = self._decide(ref, template, before, self.store.reports(stored) if stored is not None else {})
         record = decision.record
         if stored is None or moved is not None or is_worth_a_write(record_of(stored), record):
             await self.store.write(placement_key(ref), ref, stored, record)

@@ -20,7 +20,6 @@ from cluster.machinery.timestamps import parse_time
 from federation.api.refs import Ref, outliving_key, placement_key
 from federation.controllers.placing.decide import Circumstances, end, merged, standing
 from federation.controllers.placing.fleet import Fleet
-from federation.controllers.placing.reports import reports_of
 from federation.controllers.placing.store import PlacementStore
 from federation.controllers.templates import Templates
 from federation.placement.left_alone import is_propagated
@@ -115,7 +114,7 @@ class Endings:
 
     async def _settle(self, ref: Ref, stored: Object, before: Record, after: Record) -> Record | None:
         """Write it without what is carried out; delete it when nothing is left."""
-        around = Circumstances(self._clock(), self._fleet.members, reports_of(stored))
+        around = Circumstances(self._clock(), self._fleet.members, self._store.reports(stored))
         after = replace(after, tombstones=standing(after, around))
         if after.empty:
             await self._store.delete(stored)
@@ -173,7 +172,7 @@ class Endings:
             return None
         before = record_of(stored)
         after = end(before, DELETED, self._clock(), propagation)
-        around = Circumstances(self._clock(), self._fleet.members, reports_of(stored))
+        around = Circumstances(self._clock(), self._fleet.members, self._store.reports(stored))
         after = replace(after, tombstones=standing(after, around))
         if after != before:
             await self._store.write(placement_key(ref), ref, stored, after)

@@ -5,6 +5,8 @@ A spec is written only over the one that was read: its generation is tested by t
 write, do not come in between.
 """
 
+import time
+
 from cluster.api.resources import Resource
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
@@ -13,7 +15,11 @@ from cluster.machinery.status_errors import AlreadyExists, Conflict, Invalid, No
 from federation.api.refs import Ref, outliving_key, placement_key
 from federation.api.resources import CLUSTER_PLACEMENTS, PLACEMENTS
 from federation.controllers.placing.metrics import WRITTEN
-from federation.placement.record import Record, spec_of
+from federation.controllers.placing.reports import GONE, NO_REPORT, Report, reports_of
+from federation.placement.record import Record, record_of, spec_of
+
+OLD_NEWS = 30.0
+"""Seconds for which a Gone that is older than its tombstone is not believed; then the member will have looked again."""
 
 
 class PlacementStore:
@@ -26,6 +32,8 @@ class PlacementStore:
         """What our last write was answered, until the informer has it."""
         self._deleted: dict[Key, str] = {}
         """uid of what we deleted, until the informer has heard of it."""
+        self._old_news: dict[Key, dict[tuple[str, str], float]] = {}
+        """By cluster and uid: Gone that was said before the tombstone, and until when nobody believes it."""
         for informer in (placements, cluster_placements):
             informer.add_handler(self._seen, lambda _, new: self._seen(new), self._gone)
 
@@ -47,6 +55,22 @@ class PlacementStore:
     def all(self) -> list[Object]:
         return [*self.cluster_placements.list(), *self.placements.list()]
 
+    def reports(self, stored: Object) -> dict[str, Report]:
+        """What members say, without what they said of an earlier tombstone of the same copy."""
+        found, old_news = reports_of(stored), self._old_news.get(key_of(stored))
+        if not old_news:
+            return found
+        now = time.monotonic()
+        return {
+            cluster: report
+            for cluster, report in found.items()
+            if report.state != GONE or old_news.get((cluster, report.uid), 0.0) < now
+        }
+
+    def doubts(self, ref: Ref) -> bool:
+        """Whether something is not believed yet that will be when time has passed."""
+        return placement_key(ref) in self._old_news
+
     async def write(self, key: Key, ref: Ref, stored: Object | None, record: Record) -> Object:
         """Raises Conflict where it is not as it was read any more."""
         spec = spec_of(ref, record)
@@ -61,6 +85,7 @@ class PlacementStore:
             WRITTEN.inc("create")
         else:
             answer = await self._replace(resource, key, stored, spec)
+            self._note_old_news(key, stored, record)
             WRITTEN.inc("update")
         cached = self._cached(key)
         if cached is None or _version(cached) < _version(answer):
@@ -112,14 +137,35 @@ class PlacementStore:
     def _cached(self, key: Key) -> Object | None:
         return (self.placements if key.namespace else self.cluster_placements).get(key)
 
+    def _note_old_news(self, key: Key, stored: Object, record: Record) -> None:
+        """A copy went, came back and shall go again, and the word of the first time still stands in the status."""
+        before = {(one.cluster, one.uid) for one in record_of(stored).tombstones}
+        reports = reports_of(stored)
+        for one in record.tombstones:
+            report = reports.get(one.cluster, NO_REPORT)
+            if (one.cluster, one.uid) not in before and (report.state, report.uid) == (GONE, one.uid):
+                self._old_news.setdefault(key, {})[one.cluster, one.uid] = time.monotonic() + OLD_NEWS
+
+    def _forget_old_news(self, key: Key, placement: Object) -> None:
+        old_news, reports = self._old_news[key], reports_of(placement)
+        for cluster, uid in list(old_news):
+            report = reports.get(cluster, NO_REPORT)
+            if (report.state, report.uid) != (GONE, uid):
+                del old_news[cluster, uid]
+        if not old_news:
+            del self._old_news[key]
+
     def _seen(self, placement: Object) -> None:
         key = key_of(placement)
+        if key in self._old_news:
+            self._forget_old_news(key, placement)
         newest = self._newest.get(key)
         if newest is not None and _version(newest) <= _version(placement):
             del self._newest[key]
 
     def _gone(self, placement: Object) -> None:
         key = key_of(placement)
+        self._old_news.pop(key, None)
         if self._deleted.get(key) == placement["metadata"]["uid"]:
             del self._deleted[key]
         newest = self._newest.get(key)
