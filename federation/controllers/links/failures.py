@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from cluster.client.controller import is_being_emptied
 from cluster.machinery.status_errors import (
     ApiError,
+    BadRequest,
     Conflict,
     Forbidden,
     NotFound,
@@ -17,6 +18,8 @@ from cluster.machinery.status_errors import (
 from federation.controllers.links.parts import FAILED, PENDING
 
 REFUSED = 300.0  # seconds until what a member refused is tried again without a change
+_UID_MISMATCH = "uid mismatch"
+"""How a server begins to say that the object that is to be changed is not there any more, or another one."""
 NO_LEAVE = 30.0  # seconds; somebody may be about to grant it
 
 
@@ -49,7 +52,7 @@ def failure_of(error: ApiError) -> Failure:
             return Failure(PENDING, "its namespace is not there yet", after=10.0, lacks_namespace=True)
         case NotFound():
             return Failure(PENDING, "the cluster does not serve this kind", after=10.0, lacks_kind=True)
-        case Conflict():
+        case Conflict() | BadRequest() if isinstance(error, Conflict) or error.message.startswith(_UID_MISMATCH):
             return Failure(look=True)
         case Forbidden() if is_being_emptied(error):
             return Failure(PENDING, "its namespace is being deleted in the cluster", after=2.0)
