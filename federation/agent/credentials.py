@@ -17,6 +17,7 @@ from cluster.machinery.status_errors import AlreadyExists, NotFound
 from cluster.pki.authority import BACKDATE, PkiError
 from cluster.pki.inspect import inspect_certificate
 from federation.api.kinds import GROUP, SYSTEM_NAMESPACE
+from federation.membership.tokens import MEMBER_LABEL
 
 SECRET = "federation-agent"  # noqa: S105  (a name)
 CLUSTER = f"{GROUP}/cluster"
@@ -81,7 +82,8 @@ async def keep(member: ApiClient, cluster: str, credentials: Credentials) -> Non
         await member.create(resources.SECRETS, secret)
         return
     except NotFound:
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}}
+        metadata = {"name": SYSTEM_NAMESPACE, "labels": {MEMBER_LABEL: "federation"}}
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
         await member.create(resources.NAMESPACES, namespace)
         await member.create(resources.SECRETS, secret)
     except AlreadyExists:

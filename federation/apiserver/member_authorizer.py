@@ -61,7 +61,7 @@ class MemberAuthorizer:
         match (a.group, a.resource, a.subresource):
             case ("coordination.k8s.io", "leases", ""):
                 own = a.namespace == SYSTEM_NAMESPACE and a.name in ("", agents.lease_name(cluster))
-                named = a.verb == "create" or (a.name and a.verb in _WRITE_STATUS)
+                named = a.verb == "create" or (a.name and a.verb in {*_WRITE_STATUS, "delete"})
                 return Decision(True) if own and named else _no(f"the only Lease of cluster {cluster} is its heartbeat")
             case (group, "clusters", "status") if group == _CLUSTER_GROUP:
                 mine = a.name == cluster and a.verb in _WRITE_STATUS

@@ -36,8 +36,6 @@ log = logging.getLogger(__name__)
 USER_AGENT = "hanse-federation-controller-manager"
 FACTS_INTERVAL, FACTS_SECONDS = 30.0, 15.0
 """Seconds between looks at what a member has, and how long one may take."""
-LEAVING = "Leaving"
-"""The phase of a member that is being let go; whoever lets it go says so, and nobody else speaks then."""
 RETURN = 2.0  # seconds at most between tries to read Clusters, while the apiserver is away
 RENEW_INTERVAL = 60.0
 """Seconds between tries to renew a token that is due."""
@@ -217,7 +215,7 @@ class WatchMembers:
     async def _tell(self, name: str, cluster: Object) -> None:
         before = cluster.get("status") or {}
         judged = self._health.get(name, Health())
-        if before.get("phase") == LEAVING or (judged.phase == health.PENDING and before.get("phase")):
+        if before.get("phase") == health.LEAVING or (judged.phase == health.PENDING and before.get("phase")):
             return  # nothing is known yet that would be better than what was known before we started
         now = format_time(dt.datetime.now(dt.UTC))
         wanted = status_of(

@@ -18,6 +18,8 @@ WINDOW = 10.0
 """Seconds within which members that turn doubtful count as lost at once."""
 
 PENDING, READY, SUSPECT, UNREACHABLE = "Pending", "Ready", "Suspect", "Unreachable"
+LEAVING = "Leaving"
+"""The phase of a member that is being let go; whoever lets it go says so, and nobody else speaks then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,18 @@ from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError, NotFound
 from federation.api.kinds import SYSTEM_NAMESPACE
 from federation.api.resources import CLUSTERS
+from federation.membership import bootstrap_tokens
+from federation.membership.agents import is_pull, lease_name
+from federation.membership.health import LEAVING
 from federation.membership.member_clients import MemberClients, MemberFault, secret_name
 from federation.membership.tokens import ACCOUNT, ROLE, is_ours
 
 log = logging.getLogger(__name__)
 
 FORCED_SECONDS = 5.0
+AGENT_SECONDS = 10.0
+"""How long a member gets: one that is dead, and an agent that has to hear of it first."""
+LOOK = 0.2  # seconds between looks whether the agent is gone
 MANAGED = "federation.hanse.io/managed=true"
 
 
@@ -40,16 +46,21 @@ async def leave(federation: ApiClient, name: str, *, force: bool = False, delete
     left: list[str] = []
     clients = MemberClients(user_agent="hanse-federation-leave")
     try:
-        async with asyncio.timeout(FORCED_SECONDS if force else None):
-            member = clients.member(cluster, secret).client
-            # It stops being written to before it is emptied: the federation would put back what is taken away.
-            await federation.patch(CLUSTERS, name, {"status": {"phase": "Leaving"}}, subresource="status")
-            if delete_workloads:
-                await _delete_workloads(member)
-            left += await _remove_login(member, name)
+        if is_pull(cluster):
+            async with asyncio.timeout(FORCED_SECONDS if force else AGENT_SECONDS):
+                await _let_agent_go(federation, name)
+        else:
+            async with asyncio.timeout(FORCED_SECONDS if force else None):
+                member = clients.member(cluster, secret).client
+                # It stops being written to before it is emptied: the federation would put back what is taken away.
+                await _say(federation, name, LEAVING)
+                if delete_workloads:
+                    await _delete_workloads(member)
+                left += await _remove_login(member, name)
     except (ApiError, MemberFault, TimeoutError) as error:
-        why = str(error) or f"no answer within {FORCED_SECONDS:g} s"
+        why = str(error) or f"no answer within {FORCED_SECONDS if force else AGENT_SECONDS:g} s"
         if not force:
+            await _say(federation, name, (cluster.get("status") or {}).get("phase"))
             raise LeaveError(
                 f"cluster {name} did not leave: {why}. With --force it is forgotten, and what joining made stays in it."
             ) from error
@@ -58,6 +69,26 @@ async def leave(federation: ApiClient, name: str, *, force: bool = False, delete
         await clients.close()
     await _forget(federation, cluster)
     return left
+
+
+async def _say(federation: ApiClient, name: str, phase: str | None) -> None:
+    await federation.patch(CLUSTERS, name, {"status": {"phase": phase}}, subresource="status")
+
+
+async def _let_agent_go(federation: ApiClient, name: str) -> None:
+    """The agent takes away what joining made, and its heartbeat last. One that never came has nothing to take."""
+
+    async def is_heard() -> bool:
+        try:
+            await federation.get(resources.LEASES, lease_name(name), namespace=SYSTEM_NAMESPACE)
+        except NotFound:
+            return False
+        return True
+
+    if await is_heard():
+        await _say(federation, name, LEAVING)
+        while await is_heard():  # noqa: ASYNC110  (what is waited for happens in another cluster)
+            await asyncio.sleep(LOOK)
 
 
 async def _remove_login(member: ApiClient, name: str) -> list[str]:
@@ -92,6 +123,23 @@ async def _forget(federation: ApiClient, cluster: Object) -> None:
             await federation.delete(resources.SECRETS, secret_name(cluster), namespace=SYSTEM_NAMESPACE)
         except NotFound:
             log.info("Secret %s is gone already", secret_name(cluster))
+    if is_pull(cluster):
+        await _forget_agent(federation, cluster["metadata"]["name"])
+
+
+async def _forget_agent(federation: ApiClient, name: str) -> None:
+    """Its heartbeat and invitations. Whatever else of it is about is worth nothing without its Cluster."""
+    tokens = await federation.list(
+        resources.SECRETS, namespace=bootstrap_tokens.NAMESPACE, label_selector=bootstrap_tokens.LABEL
+    )
+    mine = [one for one in tokens.get("items") or () if bootstrap_tokens.granted(one)[0] == name]
+    gone = [(resources.LEASES, SYSTEM_NAMESPACE, lease_name(name))]
+    gone += [(resources.SECRETS, bootstrap_tokens.NAMESPACE, one["metadata"]["name"]) for one in mine]
+    for resource, namespace, wanted in gone:
+        try:
+            await federation.delete(resource, wanted, namespace=namespace)
+        except NotFound:
+            log.debug("%s %s is gone already", resource.kind, wanted)
 
 
 async def _delete_workloads(member: ApiClient) -> None:

@@ -166,3 +166,36 @@ def test_an_agent_reads_what_goes_to_members_and_of_secrets_its_own_alone(
     assert status("PATCH", f"{ours}/namespaces/default/placements/configmap-shared/status", own, merge) == 200
     assert placement()["status"]["observedGeneration"] != 99
     assert status("GET", f"{core}/namespaces/default/secrets/hidden", headers={"Impersonate-User": "admin"}) == 403
+
+
+def test_a_member_in_pull_mode_leaves_and_comes_back_under_another_name(
+    world: Federation, member: ControlPlane, tmp_path: Path
+) -> None:
+    login = load_kubeconfig(member.kubeconfig)
+    invited = world.federate("join", "one", "--pull")
+    with agent(tmp_path / "one.log", member.kubeconfig, invited["arguments"]) as running:
+        eventually(lambda: world.cluster("one").get("phase") == "Ready", "the member is ready", 20)
+        assert world.federate("leave", "one")["remains"] == []
+        eventually(lambda: running.poll() == 0, "the agent ends", 20)
+    assert world.cluster("one") == {}
+    leases = world.call(lambda client: client.list(resources.LEASES, namespace="federation-system"))["items"]
+    assert not [one for one in leases if one["metadata"]["name"].startswith("cluster-")]
+    tokens = world.call(lambda client: client.list(resources.SECRETS, namespace="kube-system"))["items"]
+    assert not [one for one in tokens if one["metadata"]["name"].startswith("bootstrap-token-")]
+
+    def namespaces() -> list[str]:
+        return [one["metadata"]["name"] for one in call(login, lambda it: it.list(resources.NAMESPACES))["items"]]
+
+    eventually(lambda: "federation-system" not in namespaces(), "nothing of ours is left in the cluster", 30)
+    invited = world.federate(
+        "join", "again", "--pull", f"--kubeconfig={member.kubeconfig}", "--image=agent.example/a:1"
+    )
+    assert invited["applied"]
+    assert "federation-system" in namespaces()
+    deployments = resources.named("deployments.apps")
+    made = call(login, lambda it: it.get(deployments, "federation-agent", namespace="federation-system"))
+    assert f"--federation-server={world.url}" in made["spec"]["template"]["spec"]["containers"][0]["args"]
+    with agent(tmp_path / "again.log", member.kubeconfig, invited["arguments"]):
+        eventually(lambda: world.cluster("again").get("phase") == "Ready", "the member is ready", 20)
+    assert world.federate("leave", "again", "--force")["left"]
+    assert world.cluster("again") == {}

@@ -75,6 +75,7 @@ async def test_a_dead_member_leaves_by_force_alone(federation: ApiClient) -> Non
         await join(federation, "dead", load_kubeconfig(plane.kubeconfig))
     with pytest.raises(LeaveError, match="With --force it is forgotten"):
         await leave(federation, "dead")
+    assert (await federation.get(CLUSTERS, "dead")).get("status", {}).get("phase") != "Leaving"
     assert "is still there" in (await leave(federation, "dead", force=True))[0]
     with pytest.raises(NotFound):
         await federation.get(CLUSTERS, "dead")
