@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from federation.dns.providers.choose import PROVIDERS
 from federation.errors import FederateError
 from federation.host import home as homes
-from federation.host.home import PROVIDERS, Description, Home
+from federation.host.home import Description, Home
 
 if TYPE_CHECKING:
     from federation.host.hosts import HostOptions
@@ -29,7 +30,10 @@ ASK_BECOME_PASS = click.option("--ask-become-pass", is_flag=True, help="Ask for 
 ACCEPT_NEW_HOST_KEYS = click.option(
     "--accept-new-host-keys", is_flag=True, help="Pin the keys of hosts that were never seen."
 )
-ON_THIS_HOST = ("data_dir", "bind_address", "secure_port", "dns_port", "dns_secondaries", "dns_transfer_key_file")
+ON_THIS_HOST = (
+    "data_dir", "bind_address", "secure_port", "dns_port", "dns_secondaries", "dns_transfer_key_file",
+    "dns_provider", "dns_servers", "dns_key_file",
+)  # fmt: skip
 """What only a federation that this host serves has."""
 FEDERATION = click.option("--federation", default=None, help="Which federation, when this host has several.")
 
@@ -44,6 +48,19 @@ def federate() -> None:
 @click.argument("name")
 @click.option("--dns-zone", default=None, help="Zone of the federation's names, e.g. fed.example.com.")
 @click.option("--dns-provider", type=click.Choice(PROVIDERS), default=None, help="Who serves it (default embedded).")
+@click.option(
+    "--dns-server",
+    "dns_servers",
+    multiple=True,
+    metavar="ADDRESS[:PORT]",
+    help="rfc2136: a name server of the zone, its primary first; may be repeated.",
+)
+@click.option(
+    "--dns-key-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default=None,
+    help="rfc2136: TSIG key that may change the zone, as tsig-keygen writes it; it is copied.",
+)
 @click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="Where the store lies.")
 @click.option("--bind-address", default=None, help="Address to serve at (default 127.0.0.1).")
 @click.option("--secure-port", type=click.IntRange(1, 65535), default=None, help="Port of the API (default 7443).")
@@ -71,6 +88,7 @@ def init(
     name: str,
     as_json: bool,
     data_dir: Path | None,
+    dns_key_file: Path | None,
     hosts: str,
     inventory: Path | None,
     nodes: int | None,
@@ -99,22 +117,18 @@ def init(
         with home.lock():
             present = home.read()
             if options.given or (present is not None and present.on_hosts):
-                _init_hosts(home, {**given, "data_dir": data_dir}, options, as_json)
+                _init_hosts(home, {**given, "data_dir": data_dir, "dns_key_file": dns_key_file}, options, as_json)
                 return
             wanted = _wanted(home, {**given, "data_dir": str(data_dir.absolute()) if data_dir else None})
-            started = asyncio.run(control_plane.init(home, wanted))
+            started, doubts = asyncio.run(control_plane.init(home, wanted, dns_key_file))
         key = home.transfer_key(wanted)
         if as_json:
-            print_json(
-                {
-                    "federation": name,
-                    "server": url(wanted),
-                    "kubeconfig": str(home.kubeconfig),
-                    "started": started,
-                    **({"dnsTransferKeyFile": str(key)} if key else {}),
-                }
-            )
+            found = {"federation": name, "server": url(wanted), "kubeconfig": str(home.kubeconfig)}
+            keys = {"dnsTransferKeyFile": str(key)} if key else {}
+            print_json({**found, "started": started, "warnings": list(doubts), **keys})
             return
+        for doubt in doubts:
+            click.echo(f"Warning: {doubt}", err=True)
         click.echo(f"Started {', '.join(started)}." if started else "Everything runs already.")
         click.echo(f"Federation {name} serves at {url(wanted)}, context {context_name(name)}:")
         click.echo(f"  export KUBECONFIG={home.kubeconfig}")
@@ -136,10 +150,11 @@ def _init_hosts(home: Home, given: dict[str, Any], options: "HostOptions", as_js
     from federation.host import hosts
     from federation.host.services import context_name
 
-    here = [f"--{key.replace('_', '-')}" for key in ON_THIS_HOST if given.pop(key) is not None]
+    here = [f"--{key.replace('_', '-')}" for key in ON_THIS_HOST if given.pop(key) not in (None, ())]
     if here:
         raise WrongInputError(
-            f"{', '.join(here)} and hosts do not go together", why="on its own hosts a federation has the usual ports",
+            f"{', '.join(here)} and hosts do not go together",
+            why="on its own hosts a federation has the usual ports and serves its zone itself",
             next_step="Leave one of them out.",
         )  # fmt: skip
     wanted = _wanted(home, given, provider=options.chosen_provider)
@@ -167,7 +182,7 @@ def _wanted(home: Home, given: dict[str, Any], **more: str) -> Description:
     """What was asked for, over what is there, over the defaults. Raises WrongInputError."""
     from federation.errors import WrongInputError
 
-    options = {key: value for key, value in given.items() if value is not None}
+    options = {key: value for key, value in given.items() if value is not None and value != ()}
     if "dns_zone" in options:
         options["dns_zone"] = homes.checked_zone(options["dns_zone"])
     if "bind_address" in options:

@@ -99,23 +99,37 @@ def start_logging(verbosity: int) -> None:
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
-def run_component(options: argparse.Namespace, name: str, lead: Callable[[ApiClient], Awaitable[None]]) -> int:
-    """Run until SIGTERM or SIGINT (0) or until it cannot go on: leadership lost, no kubeconfig (1). Blocks."""
+def run_component(
+    options: argparse.Namespace,
+    name: str,
+    lead: Callable[[ApiClient], Awaitable[None]],
+    *,
+    elected: Callable[[int], None] = lambda transitions: None,
+) -> int:
+    """
+    Run until SIGTERM or SIGINT (0) or until it cannot go on: leadership lost, no kubeconfig (1). Blocks.
+
+    Args:
+        elected: called before `lead`, where there is an election, with a number that grows with every leader.
+    """
     start_logging(options.v)
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            return runner.run(_until_told_to_stop(options, name, lead))
+            return runner.run(_until_told_to_stop(options, name, lead, elected))
         except (LeadershipLost, KubeconfigError) as error:
             log.error("%s", error)
             return 1
 
 
 async def _until_told_to_stop(
-    options: argparse.Namespace, name: str, lead: Callable[[ApiClient], Awaitable[None]]
+    options: argparse.Namespace,
+    name: str,
+    lead: Callable[[ApiClient], Awaitable[None]],
+    elected: Callable[[int], None],
 ) -> int:
-    work = asyncio.create_task(_run(options, name, lead), name=name)
+    work = asyncio.create_task(_run(options, name, lead, elected), name=name)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, work.cancel)
@@ -125,7 +139,12 @@ async def _until_told_to_stop(
     return 0
 
 
-async def _run(options: argparse.Namespace, name: str, lead: Callable[[ApiClient], Awaitable[None]]) -> None:
+async def _run(
+    options: argparse.Namespace,
+    name: str,
+    lead: Callable[[ApiClient], Awaitable[None]],
+    elected: Callable[[int], None],
+) -> None:
     settings = ElectionSettings(
         options.leader_elect_lease_duration, options.leader_elect_renew_deadline, options.leader_elect_retry_period
     )
@@ -147,7 +166,12 @@ async def _run(options: argparse.Namespace, name: str, lead: Callable[[ApiClient
             settings=settings,
         )
         LEADING.set_function(lambda: float(elector.is_leader), options.leader_elect_resource_name)
-        await elector.run(lambda: lead(client))
+
+        async def lead_as_elected() -> None:
+            elected(elector.transitions)
+            await lead(client)
+
+        await elector.run(lead_as_elected)
 
 
 def _serving(options: argparse.Namespace, client: ApiClient) -> contextlib.AbstractAsyncContextManager[int | None]:

@@ -58,6 +58,11 @@ class LeaderElector:
         self._seen_at = 0.0
         self.is_leader = False
 
+    @property
+    def transitions(self) -> int:
+        """How often leadership has passed on, by the Lease: the same for one leader's time, more for the next one's."""
+        return int((self._seen.get("spec") or {}).get("leaseTransitions") or 0)
+
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """
         Wait for the Lease, then run `lead` as long as it is ours.

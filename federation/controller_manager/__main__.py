@@ -14,6 +14,8 @@ from pathlib import Path
 
 from cluster.client.component import add_component_flags, go_duration, parse_flags, run_component
 from cluster.client.rest import ApiClient
+from federation.dns.key_files import KeyFileError
+from federation.dns.providers.choose import EMBEDDED, PROVIDERS, OptionsError, ProviderOptions, check_options
 
 LIFETIME = 90 * 86400.0
 """Seconds: as long as certificates of a cluster."""
@@ -26,6 +28,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add_component_flags(parser, lease="federation-controller-manager", port=0)
     parser.add_argument("--federation-name", default="federation", help="part of every name of a Service")
     parser.add_argument("--dns-zone", default="", help="zone of the federation's names; empty: there are none")
+    parser.add_argument("--dns-provider", choices=PROVIDERS, default=EMBEDDED, help="who serves the zone")
+    parser.add_argument(
+        "--dns-server", action="append", default=[], metavar="ADDRESS[:PORT]",
+        help="rfc2136: a name server of the zone, its primary first; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--dns-key-file", type=Path, help="rfc2136: the TSIG key, as tsig-keygen writes it")
     sign = parser.add_argument_group("certificates of members' agents")
     sign.add_argument("--cluster-signing-cert-file", type=Path, help="the CA that the apiserver knows clients by")
     sign.add_argument("--cluster-signing-key-file", type=Path, help="its key; without both no agent is let in")
@@ -38,6 +46,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if argv is None else argv)
+    epochs: list[int] = []
+    provider = ProviderOptions(
+        options.dns_provider, options.dns_zone, tuple(options.dns_server), options.dns_key_file
+    )  # fmt: skip
+    try:
+        check_options(provider)
+    except (OptionsError, KeyFileError) as fault:
+        sys.stderr.write(f"federation-controller-manager: {fault}\n")
+        return 1
 
     async def lead(client: ApiClient) -> None:
         # only a leader needs them
@@ -51,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             tasks.create_task(members.run(), name="members")
             tasks.create_task(run_propagation(client, members), name="propagation")
             if options.dns_zone:
-                dns = DnsOptions(options.federation_name, options.dns_zone)
+                epoch = epochs[-1] if epochs else None
+                dns = DnsOptions(options.federation_name, options.dns_zone, provider, epoch)
                 tasks.create_task(keep_names(client, members, dns), name="names")
             if options.cluster_signing_cert_file and options.cluster_signing_key_file:
                 signer = Signer(
@@ -61,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 )
                 tasks.create_task(AdmitAgents(client, members.clusters, signer).run(), name="agents")
 
-    return run_component(options, "federation-controller-manager", lead)
+    return run_component(options, "federation-controller-manager", lead, elected=epochs.append)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from federation.api.resources import CLUSTER_DNS_POLICIES, DNS_POLICIES, DNS_REC
 from federation.controllers.member_services import MemberServices
 from federation.controllers.publish_dns import PublishDns, PublishSettings, Sources
 from federation.controllers.watch_members import WatchMembers
+from federation.dns.providers.choose import ProviderOptions, provider_of
+from federation.dns.providers.provider import Provider, ProviderError
 
 log = logging.getLogger(__name__)
 
@@ -27,21 +29,39 @@ class DnsOptions:
     federation: str
     """Its name."""
     zone: str
+    provider: ProviderOptions
+    epoch: int | None = None
+    """Of our leadership; None: nobody else ever leads."""
 
 
 async def keep_names(client: ApiClient, watching: WatchMembers, options: DnsOptions) -> None:
-    """Until cancelled."""
+    """Until cancelled. Raises OptionsError, KeyFileError when the provider cannot be what the options say."""
     kinds = (resources.SERVICES, PLACEMENTS, DNS_POLICIES, CLUSTER_DNS_POLICIES, DNS_RECORD_SETS)
     services, placements, policies, cluster_policies, record_sets = own = [Informer(client, kind) for kind in kinds]
     sources = Sources(services, placements, watching.clusters, policies, cluster_policies, record_sets)
     members = MemberServices(watching.clusters, watching.secrets)
     settings = PublishSettings(options.federation, await federation_uid(client), options.zone)
-    publish = PublishDns(settings, client, sources, members, isolated=lambda: watching.isolated)
+    provider = provider_of(options.provider, settings.uid, options.epoch)
+    publish = PublishDns(
+        settings, client, sources, members, isolated=lambda: watching.isolated, provider=provider
+    )  # fmt: skip
     async with asyncio.TaskGroup() as tasks:
         for informer in own:
             tasks.create_task(informer.run(), name=f"{informer.resource.plural} for names")
         tasks.create_task(members.run(), name="Services in members")
         tasks.create_task(publish.run(), name="names of Services")
+        if provider is not None:
+            tasks.create_task(provider.run(), name="DNS provider")
+            tasks.create_task(_check(provider), name="first look at the DNS provider")
+
+
+async def _check(provider: Provider) -> None:
+    """Tell an operator at the start what else would be found out name by name."""
+    try:
+        for doubt in await provider.check():
+            log.warning("%s", doubt)
+    except ProviderError as fault:
+        log.error("names cannot be published: %s", fault)
 
 
 async def federation_uid(client: ApiClient) -> str:

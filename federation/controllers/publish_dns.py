@@ -7,6 +7,7 @@ first a name is written down as ours to care for, then the zone is changed, then
 Not here    which records (federation.dns.endpoints), which changes (federation.dns.plan).
 """
 
+import datetime as dt
 import logging
 import time
 from collections.abc import Callable
@@ -17,19 +18,23 @@ from cluster.client.controller import Controller, Requeue
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Key, Object, key_of
-from cluster.machinery.status_errors import NotFound
+from cluster.machinery.timestamps import parse_time
 from federation.api.resources import DNS_RECORD_SETS
+from federation.controllers.publish_zone import ZonePublisher
+from federation.controllers.record_sets import RecordSets
 from federation.dns.addresses import ServiceFacts
 from federation.dns.endpoints import READY, SUSPECT, FederatedService, MemberFacts, Memory, decide, remembered
-from federation.dns.plan import BRAKE_ABOVE, Desired, plan_changes
+from federation.dns.plan import BRAKE_ABOVE
 from federation.dns.policies import DnsPolicy, policy_for
-from federation.dns.providers.provider import Provider, ProviderError
-from federation.dns.recordsets import RecordSet, by_name, from_spec, to_spec
+from federation.dns.providers.provider import Provider
+from federation.dns.recordsets import RecordSet, from_spec
 
 log = logging.getLogger(__name__)
 
 RETRY_PROVIDER = 5.0  # seconds
+LOOK_AGAIN = 300.0  # seconds between looks at names in a zone elsewhere that nothing happened to, as far as we know
 HELD = 60.0  # seconds until names that are held back are looked at again; their confirmation is seen at once
+SERVICE_FOLLOWS = 30.0  # seconds
 BRAKE_HOLDS = 2.0  # seconds
 CONFIRM = "federation.hanse.io/confirm-deletions"
 SOON = 0.05  # seconds; clocks that tick coarsely shall not make us turn around in circles
@@ -99,11 +104,10 @@ class PublishDns:
         self._sources = sources
         self._members = members
         self._isolated = isolated
-        self._provider = provider
+        self._record_sets = RecordSets(client, in_zone=provider is not None)
+        self._zone = ZonePublisher(client, provider, settings.uid) if provider is not None else None
         self._clock = clock
         self._memory: dict[Key, Memory] = {}
-        self.refused: dict[Key, dict[str, str]] = {}
-        """Service -> name -> why the zone was not changed there."""
         self._seen_deleted: set[Key] = set()
         self._brake = (float("-inf"), False)
         """Until when it holds what was found about Services that are missing, and that."""
@@ -152,6 +156,8 @@ class PublishDns:
         service = self._sources.services.get(key)
         stored = self._sources.record_sets.get(key)
         old = from_spec(stored["spec"]) if stored else ()
+        if stored and stored["metadata"].get("deletionTimestamp"):
+            return await self._let_go(key, stored, service)
         if service is None and stored and self._held_back(key, stored):
             return Requeue(HELD)
         if service is None or service["metadata"].get("deletionTimestamp"):
@@ -172,7 +178,10 @@ class PublishDns:
         )  # fmt: skip
         self._memory[key] = decided
         later = await self._publish(key, old, decided.records, stored)
-        return later or (None if decided.again is None else Requeue(max(decided.again - self._clock(), SOON)))
+        times = [later.after] if later else []
+        if decided.again is not None:
+            times.append(max(decided.again - self._clock(), SOON))
+        return Requeue(min(times)) if times else None
 
     def _held_back(self, key: Key, stored: Object) -> bool:
         """Whether the Service is one of suspiciously many that are missing though nobody was seen to delete them."""
@@ -218,56 +227,33 @@ class PublishDns:
     async def _publish(
         self, key: Key, old: tuple[RecordSet, ...], new: tuple[RecordSet, ...], stored: Object | None
     ) -> Requeue | None:
-        if self._provider is None:
-            await self._store(key, new, stored)
+        if self._zone is None:
+            await self._record_sets.store(key, new, stored)
             return None
         # Names that go away stay written down until the zone is without them: a crash between must not lose them.
         names = {record.name for record in new}
         going = tuple(record for record in old if record.name not in names)
-        await self._store(key, (*new, *going), stored)
-        if not await self._change_zone(self._provider, key, new, {record.name for record in (*old, *new)}):
+        await self._record_sets.store(key, (*new, *going), stored)
+        touched = {record.name for record in (*old, *new)}
+        if not await self._zone.publish(key, new, touched, synced=self._sources.synced):
             return Requeue(RETRY_PROVIDER)
         if going:
-            await self._store(key, new, await self._client.get(DNS_RECORD_SETS, key.name, namespace=key.namespace))
+            now = await self._client.get(DNS_RECORD_SETS, key.name, namespace=key.namespace)
+            await self._record_sets.store(key, new, now)
+        return Requeue(LOOK_AGAIN) if new else None
+
+    async def _let_go(self, key: Key, stored: Object, service: Object | None) -> Requeue | None:
+        """Of a DNSRecordSet that is being deleted."""
+        names = {record.name for record in from_spec(stored["spec"])}
+        if service is not None and not service["metadata"].get("deletionTimestamp"):
+            # Somebody deletes this alone, and it is made again; unless the Service follows: its namespace ends.
+            since = parse_time(stored["metadata"]["deletionTimestamp"])
+            if (dt.datetime.now(dt.UTC) - since).total_seconds() < SERVICE_FOLLOWS:
+                return Requeue(RETRY_PROVIDER)
+        elif self._zone and not await self._zone.publish(key, (), names, synced=self._sources.synced):
+            return Requeue(RETRY_PROVIDER)
+        await self._record_sets.let_go(key, stored)
         return None
-
-    async def _change_zone(self, provider: Provider, key: Key, new: tuple[RecordSet, ...], names: set[str]) -> bool:
-        desired = {name: Desired(group, str(key)) for name, group in by_name(new).items()}
-        try:
-            observed = await provider.observe(names)
-            plan = plan_changes(desired, observed, self._settings.uid, synced=self._sources.synced)
-            failed = await provider.apply(plan.changes)
-        except ProviderError as error:
-            log.warning("names of Service %s are not published: %s", key, error)
-            return False
-        self.refused[key] = {**plan.refused, **failed}
-        for why in self.refused[key].values():
-            log.warning("Service %s: %s", key, why)
-        if not self.refused[key]:
-            del self.refused[key]
-        return not failed and not plan.held
-
-    async def _store(self, key: Key, records: tuple[RecordSet, ...], stored: Object | None) -> None:
-        """Write the DNSRecordSet if it differs; without records there is none."""
-        if not records:
-            if stored is not None:
-                try:
-                    await self._client.delete(DNS_RECORD_SETS, key.name, namespace=key.namespace)
-                except NotFound:
-                    log.debug("the DNSRecordSet %s is gone already", key)
-            return
-        spec = to_spec(records)
-        if stored is None:
-            metadata = {"name": key.name, "namespace": key.namespace}
-            obj = {
-                "apiVersion": DNS_RECORD_SETS.api_version,
-                "kind": "DNSRecordSet",
-                "metadata": metadata,
-                "spec": spec,
-            }
-            await self._client.create(DNS_RECORD_SETS, obj)
-        elif stored["spec"] != spec:
-            await self._client.update(DNS_RECORD_SETS, {**stored, "spec": spec})
 
 
 def _placed_service(placement: Object) -> list[str]:

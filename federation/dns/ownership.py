@@ -39,12 +39,15 @@ def read_owner(text: str) -> Owner | None:
     return Owner(fields["owner"], int(number), fields.get("obj", ""))
 
 
-def next_generation(epoch: int, before: int | None) -> int | None:
+def next_generation(epoch: int | None, before: int | None) -> int | None:
     """
     The generation for a change by the leader of `epoch` after `before` (None: nobody's name).
 
-    None when `before` is of a later leader: this one has been replaced and must not write.
+    None when `before` is of a later leader: this one has been replaced and must not write. Without an election,
+    epoch None, there is one writer alone, who goes on from whatever there is.
     """
+    if epoch is None:
+        return 0 if before is None else before + 1
     first = epoch * EPOCH_SIZE
     if before is None:
         return first

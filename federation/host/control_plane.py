@@ -22,19 +22,21 @@ from federation.api.kinds import definitions
 from federation.dns.key_files import KeyFileError
 from federation.errors import FederateError, UnfitHostError, UnreachableError, WrongInputError
 from federation.host import hosts
+from federation.host.dns_provider import settle_provider
 from federation.host.home import Description, Home
 from federation.host.processes import Processes
-from federation.host.services import APISERVER, prepare, processes, url
+from federation.host.services import APISERVER, SERVICES, expected, prepare, processes, url
 
 START_SECONDS = 45.0
 SETTLE_SECONDS = 1.5
-SERVICES = ("dns-server", "controller-manager", APISERVER)
-"""In the order in which they stop."""
 
 
-async def init(home: Home, wanted: Description) -> list[str]:
+async def init(home: Home, wanted: Description, key_file: Path | None = None) -> tuple[list[str], Sequence[str]]:
     """
-    Make it, or bring back what died. Returns the names of services that had to be started.
+    Make it, or bring back what died. Returns the names of services that had to be started, and doubts about its DNS.
+
+    Args:
+        key_file: a TSIG key to take over, for a zone elsewhere.
 
     Raises WrongInputError when it exists with another zone or store, UnfitHostError, FederateError.
     """
@@ -45,6 +47,7 @@ async def init(home: Home, wanted: Description) -> list[str]:
             next_step=f"Leave these options out, or `federate destroy {home.name}` first.",
         )  # fmt: skip
     try:
+        doubts = await settle_provider(home, present, wanted, key_file)
         home.write(wanted)
         services = prepare(home, wanted)
     except (OSError, PkiError, KeyFileError) as fault:
@@ -52,6 +55,9 @@ async def init(home: Home, wanted: Description) -> list[str]:
             f"cannot prepare federation {home.name}", why=str(fault), next_step="Check the paths and their owners."
         ) from fault
     running, started = processes(home), []
+    for name in SERVICES:
+        if name not in [service.name for service in services]:
+            running.stop(name)
     for service in services:
         try:
             if running.start(service):
@@ -61,7 +67,7 @@ async def init(home: Home, wanted: Description) -> list[str]:
         if service.name == APISERVER:
             await _wait_ready(home, wanted, running)
     await check_alive(running, [name for name in started if name != APISERVER])
-    return started
+    return started, doubts
 
 
 async def check_alive(running: Processes, names: Sequence[str]) -> None:
@@ -157,7 +163,7 @@ async def status(home: Home) -> dict[str, Any]:
         found["hosts"] = await asyncio.to_thread(hosts.states, home)
     else:
         running = processes(home)
-        found["services"] = {name: _pid(running, name) for name in reversed(SERVICES)}
+        found["services"] = {name: _pid(running, name) for name in expected(description)}
     try:
         async with asyncio.timeout(10), client(home) as api:
             clusters, placements, wide, records = await asyncio.gather(

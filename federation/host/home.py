@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.single_process.identity import write_private
+from federation.dns.providers.choose import EMBEDDED, ProviderOptions
 from federation.dns.secondaries import read_secondary
 from federation.errors import FederateError, WrongInputError
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-PROVIDERS = ("embedded",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,9 @@ class Description:
 
     name: str
     dns_zone: str
-    dns_provider: str = "embedded"
+    dns_provider: str = EMBEDDED
+    dns_servers: tuple[str, ...] = ()
+    """Of the provider rfc2136: the zone's name servers, its primary first."""
     data_dir: str = ""
     """Absolute; holds the store."""
     bind_address: str = "127.0.0.1"
@@ -124,11 +126,21 @@ class Home:
             return Path(description.dns_transfer_key_file)
         return self.path / "dns-transfer.key" if description.dns_secondaries else None
 
+    @property
+    def dns_key(self) -> Path:
+        """Of the provider rfc2136: a copy of the TSIG key that was given."""
+        return self.path / "dns.key"
+
+    def provider(self, description: Description) -> ProviderOptions:
+        key = self.dns_key if self.dns_key.exists() else None
+        return ProviderOptions(description.dns_provider, description.dns_zone, description.dns_servers, key)
+
     def read(self) -> Description | None:
         """None when there is no such federation. Raises FederateError for a description that was damaged."""
         file = self.path / "federation.json"
         try:
-            return Description(**json.loads(file.read_text()))
+            fields = json.loads(file.read_text())
+            return Description(**{**fields, "dns_servers": tuple(fields.get("dns_servers", ()))})
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError) as fault:

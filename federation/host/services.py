@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 from cluster.single_process.identity import Identity, ensure_identity, write_private
 from federation.dns.key_files import read_key_file, write_new_key
+from federation.dns.providers.choose import EMBEDDED
+from federation.host.dns_provider import provider_flags
 from federation.host.home import Description, Home
 from federation.host.processes import Processes, Service
 from federation.membership.invite import INFO_PATH
@@ -19,6 +21,8 @@ ADMIN, CONTROLLER_MANAGER, DNS_SERVER = "admin", "federation-controller-manager"
 USERS = dict.fromkeys((ADMIN, CONTROLLER_MANAGER, DNS_SERVER), "system:masters")
 """By user, its group: the services write whatever kinds users have, so nothing less would do."""
 APISERVER = "apiserver"
+SERVICES = (DNS_SERVICE := "dns-server", "controller-manager", APISERVER)
+"""In the order in which they stop."""
 _SERVICE_ADDRESS = "10.96.0.1"
 """In the certificate, where nobody asks for it: there is no Service network."""
 AUTHENTICATION = "authentication.json"
@@ -95,15 +99,22 @@ def services(home: Home, description: Description, identity: Identity) -> list[S
             "--leader-elect=false", f"--federation-name={description.name}", f"--dns-zone={description.dns_zone}",
             f"--cluster-signing-cert-file={identity.ca}",
             f"--cluster-signing-key-file={identity.ca_key}",
+            *provider_flags(home, description),
         )),
-        Service("dns-server", (
+        Service(DNS_SERVICE, (
             *python, "federation.dns_server", f"--kubeconfig={files[DNS_SERVER]}", f"--zone={description.dns_zone}",
             f"--bind-address={description.bind_address}", f"--port={description.dns_port}",
             *(f"--secondary={each}" for each in description.dns_secondaries.split(",") if each),
             *([f"--transfer-key-file={key}"] if (key := home.transfer_key(description)) else []),
         )),
     ]  # fmt: skip
-    return [service for service in found if _is_there(service.argv[3])]
+    return [service for service in found if service.name in expected(description) and _is_there(service.argv[3])]
+
+
+def expected(description: Description) -> list[str]:
+    """Names in the order of their start; a zone that somebody else serves needs no name server here."""
+    embedded = description.dns_provider == EMBEDDED
+    return [name for name in reversed(SERVICES) if embedded or name != DNS_SERVICE]
 
 
 def _is_there(module: str) -> bool:

@@ -15,8 +15,10 @@ from cluster.dns.names import encode_name
 from cluster.dns.server import DnsServer
 from cluster.dns.wire import Type, build_query
 from cluster.machinery.objects import Key
+from federation.dns.key_files import TsigSecret
 from federation.dns.plan import Change
-from federation.dns.providers.rfc2136 import Rfc2136Provider, Rfc2136Settings, TsigKey
+from federation.dns.providers.followers import Server
+from federation.dns.providers.rfc2136 import Rfc2136Provider, Rfc2136Settings
 from federation.dns.recordsets import RecordSet, Target
 from federation.dns_server.rate_limit import RateLimit
 from federation.dns_server.responder import FederationResponder
@@ -118,7 +120,8 @@ def _visible(client: socket.socket, server: Connection, name: bytes) -> float:
 
 async def _updates(figures: Figures, where: pathlib.Path) -> None:
     async with name_server("bind", where) as port:
-        settings = Rfc2136Settings("127.0.0.1", port, ZONE, TsigKey("fed-a", SECRET), "a", 1)
+        key = TsigSecret("fed-a", "hmac-sha256", SECRET)
+        settings = Rfc2136Settings((Server("127.0.0.1", port),), ZONE, lambda: key, "a", 1)
         provider = Rfc2136Provider(settings)
         names = [f"n{index}.{ZONE}" for index in range(UPDATES)]
         changes = [Change(name, {"A": _record(name, "192.0.2.1")}, "shop/web") for name in names]

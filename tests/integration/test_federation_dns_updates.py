@@ -13,10 +13,12 @@ import dns.tsig
 import dns.update
 import pytest
 
+from federation.dns.key_files import TsigSecret
 from federation.dns.ownership import Owner, owner_name
 from federation.dns.plan import Change, Desired, plan_changes
+from federation.dns.providers.followers import Server
 from federation.dns.providers.provider import ProviderError
-from federation.dns.providers.rfc2136 import Rfc2136Provider, Rfc2136Settings, TsigKey, update_message
+from federation.dns.providers.rfc2136 import Rfc2136Provider, Rfc2136Settings, update_message
 from federation.dns.recordsets import Group, RecordSet, Target
 from tests.integration.name_servers import SECRET, ZONE, missing, name_server
 
@@ -31,8 +33,8 @@ async def port(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 
 def federation(port: int, uid: str = "a", *, epoch: int = 1, secret: bytes = SECRET) -> Rfc2136Provider:
-    key = TsigKey(f"fed-{uid}", secret)
-    return Rfc2136Provider(Rfc2136Settings("127.0.0.1", port, ZONE, key, uid, epoch))
+    key = TsigSecret(f"fed-{uid}", "hmac-sha256", secret)
+    return Rfc2136Provider(Rfc2136Settings((Server("127.0.0.1", port),), ZONE, lambda: key, uid, epoch))
 
 
 def group(name: str, *values: str, rtype: str = "A") -> Group:

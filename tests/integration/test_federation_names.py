@@ -1,6 +1,7 @@
 """Names follow the living: two real clusters in a real federation, asked over DNS while endpoints and clusters go."""
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tests.integration.test_federation_members import cluster, eventually, feder
 ZONE = "world.example"
 WEB = f"web.shop.world.svc.{ZONE}"
 MANAGED = {"federation.hanse.io/managed": "true"}
+MANAGED_LABEL = "federation.hanse.io/managed=true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +80,17 @@ def obj(api: str, kind: str, name: str, namespace: str = "", **rest: Any) -> dic
     }
 
 
-def template(world: World, name: str, kind: str, clusters: tuple[str, ...] = ("one", "two")) -> None:
-    """A Service at the federation, where it is placed, and in these members, as propagation writes it."""
-    spec = {"type": kind, "ports": [{"port": 80}]}
-    namespace, service = obj("v1", "Namespace", "shop"), obj("v1", "Service", name, "shop", spec=spec)
-    placed = {"template": {"apiVersion": "v1", "kind": "Service", "namespace": "shop", "name": name},
-              "clusters": [{"name": one} for one in clusters]}  # fmt: skip
-    apply(world.host, namespace, service)
-    apply(world.host, obj("federation.hanse.io/v1beta1", "Placement", f"service-{name}", "shop", spec=placed))
-    for one in clusters:
-        apply(world.members[one], namespace)
-        apply(world.members[one], {**service, "metadata": {**service["metadata"], "labels": MANAGED}})
+def template(world: World, name: str, kind: str) -> None:
+    """A Service, as a user makes it; returns when every member has it."""
+    service = obj("v1", "Service", name, "shop", spec={"type": kind, "ports": [{"port": 80}]})
+    apply(world.host, obj("v1", "Namespace", "shop"), service)
+    for member, endpoint in world.members.items():
+        eventually(functools.partial(has, endpoint, name), f"{name} is in {member}", 20)
+
+
+def has(member: Endpoint, name: str) -> bool:
+    found = member.kubectl("get", "services", "-n", "shop", "-l", MANAGED_LABEL, "-o", "name").stdout
+    return f"service/{name}" in found.split()
 
 
 def serve(world: World, member: str, name: str, *, ready: bool = True) -> None:

@@ -1,6 +1,6 @@
 """What every DNS provider can do. Providers know nothing of each other, of Kubernetes or of why a change is made."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from federation.dns.plan import Change, Observed
@@ -11,6 +11,13 @@ class ProviderError(Exception):
 
 
 class Provider(Protocol):
+    async def check(self) -> Sequence[str]:
+        """
+        What is doubtful about the zone and the way to it, in words; nothing when all is well.
+
+        Raises ProviderError when nothing could be changed there.
+        """
+
     async def observe(self, names: Iterable[str]) -> Mapping[str, Observed]:
         """
         What the zone has at these names; names without anything are left away.
@@ -24,3 +31,6 @@ class Provider(Protocol):
 
         Raises ProviderError.
         """
+
+    async def run(self) -> None:
+        """What there is to do besides, until cancelled."""

@@ -9,8 +9,8 @@ and data beside a CNAME, silently: hence deleting and adding in one message, and
 """
 
 import asyncio
-import logging
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import dns.asyncquery
@@ -23,50 +23,67 @@ import dns.rdatatype
 import dns.tsig
 import dns.update
 
+from federation.dns.key_files import KeyFileError, TsigSecret
 from federation.dns.ownership import Owner, next_generation, owner_name, read_owner
 from federation.dns.plan import Change, Observed, content
+from federation.dns.providers.followers import Followers, Server
 from federation.dns.providers.provider import ProviderError
 from federation.dns.recordsets import Group, RecordSet, Target
 
-log = logging.getLogger(__name__)
-
 TIMEOUT = 5.0  # seconds an exchange
+MAX_SKEW = 60.0  # seconds between clocks from which on an operator is told
 IN_FLIGHT = 4  # connections at a time
 OWNER_TTL = 60  # seconds
 MANAGED = ("A", "AAAA", "CNAME")
 _LOST_RACE = (dns.rcode.YXDOMAIN, dns.rcode.YXRRSET, dns.rcode.NXRRSET, dns.rcode.NXDOMAIN)
 
 
-@dataclass(frozen=True, slots=True)
-class TsigKey:
-    name: str
-    secret: bytes
-    """At least 16 bytes."""
-
-    def __repr__(self) -> str:
-        return f"TsigKey({self.name!r})"
+ALGORITHMS = {"hmac-sha256": dns.tsig.HMAC_SHA256, "hmac-sha384": dns.tsig.HMAC_SHA384,
+              "hmac-sha512": dns.tsig.HMAC_SHA512}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Rfc2136Settings:
-    server: str
-    """The primary's IP address."""
-    port: int
+    servers: tuple[Server, ...]
+    """By IP address. The first is the primary, which is changed; the others follow it, and are looked at."""
     zone: str
-    key: TsigKey
+    key: Callable[[], TsigSecret]
+    """Asked each time, so that a key can be replaced while we run. Raises KeyFileError."""
     federation: str
     """Our UID: whose the owner records say names are."""
-    epoch: int
-    """Of our leadership; grows with every new leader."""
+    epoch: int | None
+    """Of our leadership; grows with every new leader. None: nobody else ever leads."""
 
 
 class Rfc2136Provider:
     def __init__(self, settings: Rfc2136Settings) -> None:
         self._settings = settings
         self._zone = dns.name.from_text(settings.zone)
-        key_name = dns.name.from_text(settings.key.name)
-        self._key = dns.tsig.Key(key_name, settings.key.secret, dns.tsig.HMAC_SHA256)
         self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._followers = Followers(settings.servers[1:])
+
+    async def check(self) -> Sequence[str]:
+        """See Provider. Whether the key is known, the zone is there, clocks agree, and the others have the zone."""
+        query = dns.message.make_query(self._zone, "SOA", flags=0)
+        query.use_tsig(self._key())
+        answer = await self._exchange(query)
+        if answer.rcode() != dns.rcode.NOERROR or not answer.flags & dns.flags.AA or not answer.answer:
+            what = dns.rcode.to_text(answer.rcode())
+            raise ProviderError(
+                f"{self._primary} answers {what} for the SOA of {self._zone}: is it the zone's primary?"
+            )
+        doubts = list(await self._followers.check(self._zone))
+        signed = answer.tsig[0].time_signed if answer.tsig else time.time()
+        if abs(skew := signed - time.time()) >= MAX_SKEW:
+            doubts.append(
+                f"the clock of {self._primary} is {skew:+.0f} s off ours; from 300 s on it refuses every change: "
+                "set the clocks by NTP"
+            )
+        return doubts
+
+    async def run(self) -> None:
+        """See Provider. Watches the servers that follow the primary."""
+        await self._followers.run()
 
     async def observe(self, names: Iterable[str]) -> Mapping[str, Observed]:
         """See Provider. Asks the primary, signed, one name after the other over a few connections."""
@@ -91,7 +108,7 @@ class Rfc2136Provider:
         if before is not None and before.federation != self._settings.federation:
             return f"{change.name} belongs to federation {before.federation}"
         owner = Owner(self._settings.federation, generation, change.obj)
-        answer = await self._exchange(update_message(self._zone, change, before, owner, self._key))
+        answer = await self._exchange(update_message(self._zone, change, before, owner, self._key()))
         if answer.rcode() in _LOST_RACE:
             return f"{change.name} is not ours, or was changed meanwhile ({dns.rcode.to_text(answer.rcode())})"
         if answer.rcode() != dns.rcode.NOERROR:
@@ -102,6 +119,7 @@ class Rfc2136Provider:
         """What is there now has to be what was sent: servers skip impossible updates without an error."""
         now = await self._observe(change.name)
         if content(now.group) == content(change.after) and now.owner == (owner if change.after else None):
+            self._followers.expect(change.name, change.after)
             return ""
         if now.owner is not None and now.owner.generation > owner.generation:
             return ""  # somebody went on from ours
@@ -121,13 +139,13 @@ class Rfc2136Provider:
     async def _ask(self, name: str, rtype: str) -> tuple[int, list[str]]:
         """(TTL, values) at exactly this name."""
         query = dns.message.make_query(name, rtype, flags=0)
-        query.use_tsig(self._key)
+        query.use_tsig(self._key())
         answer = await self._exchange(query)
         if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
             what = dns.rcode.to_text(answer.rcode())
-            raise ProviderError(f"{self._where} answers {what} for {name} {rtype}; is it the primary of this zone?")
+            raise ProviderError(f"{self._primary} answers {what} for {name} {rtype}; is it the primary of this zone?")
         if not answer.flags & dns.flags.AA:
-            raise ProviderError(f"{self._where} is not authoritative for {name}")
+            raise ProviderError(f"{self._primary} is not authoritative for {name}")
         rrset = answer.get_rrset(
             answer.answer, dns.name.from_text(name), dns.rdataclass.IN, dns.rdatatype.from_text(rtype)
         )  # fmt: skip
@@ -142,17 +160,31 @@ class Rfc2136Provider:
         try:
             async with self._slots:
                 answer = await dns.asyncquery.tcp(
-                    message, self._settings.server, timeout=TIMEOUT, port=self._settings.port
+                    message, self._primary.address, timeout=TIMEOUT, port=self._primary.port
                 )  # fmt: skip
+        except dns.tsig.PeerBadTime as error:
+            raise ProviderError(f"{self._primary} refuses our clock: it is over 300 s off; set it by NTP") from error
+        except (dns.tsig.PeerBadKey, dns.tsig.PeerBadSignature) as error:
+            raise ProviderError(
+                f"{self._primary} does not accept key {message.keyname}: give the name, algorithm and secret it knows"
+            ) from error
         except (OSError, EOFError, dns.exception.DNSException) as error:
-            raise ProviderError(f"{self._where}: {type(error).__name__}: {error}".rstrip(": ")) from error
+            raise ProviderError(f"{self._primary}: {type(error).__name__}: {error}".rstrip(": ")) from error
         if not answer.had_tsig:
-            raise ProviderError(f"{self._where} does not sign its answers: does it know key {self._settings.key.name}?")
+            raise ProviderError(f"{self._primary} does not sign its answers: does it know key {message.keyname}?")
         return answer
 
     @property
-    def _where(self) -> str:
-        return f"DNS server {self._settings.server} port {self._settings.port}"
+    def _primary(self) -> Server:
+        return self._settings.servers[0]
+
+    def _key(self) -> dns.tsig.Key:
+        """Raises ProviderError."""
+        try:
+            key = self._settings.key()
+        except KeyFileError as error:
+            raise ProviderError(str(error)) from error
+        return dns.tsig.Key(dns.name.from_text(key.name), key.secret, ALGORITHMS[key.algorithm])
 
 
 def update_message(

@@ -32,7 +32,12 @@ def hanse_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("init", "prod", "--dns-zone=a..b"), "is no DNS zone"),
         (("init", "prod", "--dns-zone=a.b", "--bind-address=here"), "is no address"),
         (("init", "prod", "--dns-zone=a.b", "--secure-port=0"), "0 is not in the range"),
-        (("init", "prod", "--dns-zone=a.b", "--dns-provider=post"), "'post' is not 'embedded'"),
+        (
+            ("init", "prod", "--dns-zone=a.b", "--dns-provider=post"),
+            "'post' is not one of 'embedded', 'rfc2136'",
+        ),
+        (("init", "prod", "--dns-zone=a.b", "--dns-provider=rfc2136"), "needs --dns-server and --dns-key-file"),
+        (("init", "prod", "--dns-zone=a.b", "--dns-server=192.0.2.1"), "belong to the DNS provider rfc2136"),
         (("status",), "there is no federation"),
         (("stop", "prod"), "there is no federation prod"),
         (("destroy", "prod"), "there is no federation prod"),
