@@ -104,6 +104,8 @@ class Informer:
         self._indexes: dict[str, Index] = {}
         self._handlers: list[Handler] = []
         self._synced = asyncio.Event()
+        self._opened = 0.0
+        """When the present watch was answered; 0: it is not yet."""
         self.last_version = ""
         """resourceVersion up to which the cache is current."""
         self.catching_up = False
@@ -158,6 +160,7 @@ class Informer:
         failures = 0
         while True:
             started = time.monotonic()
+            self._opened = 0.0
             try:
                 if not self.last_version:
                     await self._relist()
@@ -168,17 +171,28 @@ class Informer:
             except Gone:
                 log.info("%s: version %s is compacted, listing again", self.resource.qualified, self.last_version)
                 self.last_version = ""
-                failures += 1
+                failures = 1 if self._held() else failures + 1
                 if failures == 1:
                     continue
             except ApiError as error:
-                failures = 1 if time.monotonic() - started > LAST_BACKOFF else failures + 1
+                failures = 1 if self._held() or time.monotonic() - started > LAST_BACKOFF else failures + 1
                 level = logging.DEBUG if isinstance(error, TooManyRequests) else logging.WARNING
                 log.log(level, "%s: list or watch failed, trying again: %s", self.resource.qualified, error)
                 if error.http_code not in (429, 503, 504):
                     self.last_version = ""
             pause = min(FIRST_BACKOFF * 2.0 ** (failures - 1), self._last_backoff)
-            await asyncio.sleep(pause * (1 + random.random()))  # noqa: S311  (spreads load, guards nothing)
+            pause *= 1 + random.random()  # noqa: S311  (spreads load, guards nothing)
+            first, returns = min(pause, FIRST_BACKOFF), self._client.returns
+            await asyncio.sleep(first)
+            if pause > first:
+                await self._client.wait_return(returns, pause - first)
+
+    def _held(self) -> bool:
+        """Whether the watch that just ended was a good one for a while: then its loss is the first failure again."""
+        return self._opened > 0.0 and time.monotonic() - self._opened >= SHORT_WATCH
+
+    def _open(self) -> None:
+        self._opened = time.monotonic()
 
     async def _relist(self) -> None:
         """Read everything, page by page at one version, then put it in place of the cache at once."""
@@ -219,6 +233,7 @@ class Informer:
             resource_version=self.last_version,
             timeout_seconds=seconds,
             metadata_only=self._metadata_only,
+            on_open=self._open,
         ):
             brought = True
             version = str((event.object.get("metadata") or {}).get("resourceVersion") or "")

@@ -89,6 +89,10 @@ class ApiClient:
         self._token_file = TokenFile(config.token_file) if config.token_file and not config.token else None
         self._session: aiohttp.ClientSession | None = None
         self._server = 0
+        self._away = False
+        self._returned = asyncio.Event()
+        self.returns = 0
+        """How often the servers have answered again after they did not; see `wait_return`."""
 
     @classmethod
     def from_kubeconfig(
@@ -228,17 +232,20 @@ class ApiClient:
             try:
                 async with self._open(method, path, params, body, headers) as response:
                     content: bytes = await response.read()
+                    self._reached()
                     if response.status < 400:
                         return content
                     error = _error_of(response, content)
                     after = response.headers.get("Retry-After", "")
             except aiohttp.ClientConnectorError as failure:  # never sent
+                self._away = True
                 waited_for_servers += 1
                 self._next_server(server)
                 if waited_for_servers >= len(self.config.servers):
                     raise self._unreachable(method, path, failure) from failure
                 continue
             except _DISCONNECTED as failure:
+                self._away = True
                 waited_for_servers += 1
                 self._next_server(server)
                 if method != "GET" or waited_for_servers > len(self.config.servers):
@@ -281,9 +288,12 @@ class ApiClient:
         send_initial_events: bool = False,
         timeout_seconds: int = 0,
         metadata_only: bool = False,
+        on_open: Callable[[], None] | None = None,
     ) -> AsyncIterator[WatchEvent]:
         """
         Events after `resource_version`, bookmarks included, until the server ends the watch.
+
+        `on_open` is called when the server has begun to answer; the first event may be long in coming.
 
         Raises Gone when the version is compacted (list again), ServiceUnavailable when the connection is lost
         (resume from the last version seen).
@@ -301,17 +311,38 @@ class ApiClient:
             async with self._open("GET", path, params, None, headers, streaming=True) as response:
                 if response.status >= 400:
                     raise _error_of(response, await response.read())
+                self._reached()
+                if on_open is not None:
+                    on_open()
                 async for line in _lines(response.content):
                     event = orjson.loads(line)
                     if event["type"] == "ERROR":
                         raise from_status(event["object"], int(event["object"].get("code") or 500))
                     yield WatchEvent(event["type"], event["object"])
         except _DISCONNECTED as failure:
+            self._away = True
             self._next_server(server)
             raise self._unreachable("WATCH", path, failure) from failure
         except ServiceUnavailable:
             self._next_server(server)
             raise
+
+    async def wait_return(self, known: int, seconds: float) -> None:
+        """Until a request of anybody's is answered after a loss, and `returns` no longer is `known`; at most so long."""
+        if self.returns != known:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._returned.wait()
+        except TimeoutError:
+            return
+
+    def _reached(self) -> None:
+        if self._away:
+            self._away = False
+            self.returns += 1
+            waiting, self._returned = self._returned, asyncio.Event()
+            waiting.set()
 
     # --- one try -------------------------------------------------------------------------------------------
 

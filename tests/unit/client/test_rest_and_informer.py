@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from cluster.api import resources
+from cluster.client import informer as informers
 from cluster.client.informer import Informer
 from cluster.client.kubeconfig import ClientConfig
 from cluster.client.rest import ApiClient
@@ -219,6 +220,56 @@ async def test_a_watch_that_goes_back_in_time_is_not_believed() -> None:
         await eventually(lambda: len(api.watched_from) == 2)
 
         assert told == ["+old"]
+
+
+class Flaky(Api):
+    """Breaks every watch after a while that is long enough to be a success; and is away when told so."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self.lists = [{"metadata": {"resourceVersion": "1"}, "items": []}]
+        self.away = False
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        assert request.transport is not None
+        if self.away:
+            request.transport.abort()
+            return web.Response()
+        if "watch" not in request.query:
+            return await super().__call__(request)
+        self.watched_from.append(request.query["resourceVersion"])
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        await asyncio.sleep(self._seconds)
+        request.transport.abort()
+        return response
+
+
+async def test_a_watch_that_held_for_a_while_is_taken_up_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(informers, "FIRST_BACKOFF", 0.05)
+    monkeypatch.setattr(informers, "SHORT_WATCH", 0.04)
+    api = Flaky(0.05)
+    async with informing(api):
+        # With a pause that doubles, the ninth try would come after 13 seconds.
+        await eventually(lambda: len(api.watched_from) > 8)
+
+
+async def test_whoever_waits_for_a_server_goes_on_when_somebody_else_has_reached_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(informers, "FIRST_BACKOFF", 0.01)
+    api = Flaky(60)
+    async with serving(api) as url, ApiClient(ClientConfig(servers=(url,))) as client:
+        informer = Informer(client, resources.PODS)
+        api.away = True
+        task = asyncio.create_task(informer.run())
+        await asyncio.sleep(1.5)  # the next try is more than a second away
+        api.away = False
+        await client.list(resources.PODS)
+        async with asyncio.timeout(0.5):
+            await informer.wait_synced()
+        task.cancel()
 
 
 async def test_an_index_follows_adds_changes_and_deletes() -> None:
