@@ -328,7 +328,7 @@ class ApiClient:
             raise
 
     async def wait_return(self, known: int, seconds: float) -> None:
-        """Until a request of anybody's is answered after a loss, and `returns` no longer is `known`; at most so long."""
+        """Until anybody's request is answered after a loss and `returns` no longer is `known`; at most so long."""
         if self.returns != known:
             return
         try:
