@@ -139,7 +139,9 @@ class StatusReporter:
         except NotFound:
             return
         loop = asyncio.get_running_loop()
-        self._newest[home] = answer
+        cached = self._cached(home)
+        if cached is None or _version(cached) < _version(answer):  # else the watch was faster than the answer
+            self._newest[home] = answer
         self._written[home] = loop.time()
         loop.call_later(2 * QUIET, self._written.pop, home, None)
 
@@ -152,8 +154,11 @@ class StatusReporter:
 
     # --- what is known -------------------------------------------------------------------------------------
 
+    def _cached(self, home: Key) -> Object | None:
+        return (self._placements if home.namespace else self._cluster_placements).get(home)
+
     def _base(self, home: Key) -> Object | None:
-        cached = (self._placements if home.namespace else self._cluster_placements).get(home)
+        cached = self._cached(home)
         newest = self._newest.get(home)
         if newest is None or cached is None or newest["metadata"]["uid"] != cached["metadata"]["uid"]:
             return cached
