@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,12 @@ APPLICATION: tuple[dict[str, Any], ...] = (
 )
 
 
+def hanse_home() -> Path:
+    """$HANSE_HOME, else ~/.hanse."""
+    given = os.environ.get("HANSE_HOME", "")
+    return Path(given).expanduser().absolute() if given else Path.home() / ".hanse"
+
+
 class TrialError(Exception):
     """A command failed; what it said is in the message."""
 
@@ -96,12 +102,9 @@ class Trial:
     secure_port: int = 7443
     dns_port: int = 10053
     """Of this machine, when it serves the federation."""
+    home: Path = field(default_factory=hanse_home)
+    """What HANSE_HOME is for every command."""
     tell: Callable[[str], None] = print
-
-    @property
-    def home(self) -> Path:
-        given = os.environ.get("HANSE_HOME", "")
-        return Path(given).expanduser().absolute() if given else Path.home() / ".hanse"
 
     @property
     def kubeconfig(self) -> Path:
@@ -151,9 +154,12 @@ class Trial:
         self.wait("every member serves the application", lambda: self.serving() == {one.name for one in REGIONS})
 
     def destroy(self) -> None:
-        self.federate("destroy", self.name)
+        """What there is of it."""
+        if (self.home / "federations" / self.name).exists():
+            self.federate("destroy", self.name)
         for region in REGIONS:
-            self.provision("destroy", self.cluster(region))
+            if (self.home / "clusters" / self.cluster(region)).exists():
+                self.provision("destroy", self.cluster(region))
 
     # What is seen of it.
 
@@ -208,7 +214,8 @@ class Trial:
 
     def _run(self, argv: Sequence[str], stdin: str = "") -> str:
         try:
-            done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
+            environment = {**os.environ, "HANSE_HOME": str(self.home)}
+            done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, env=environment)
         except FileNotFoundError as fault:
             raise TrialError(f"{argv[0]} is not installed: {fault}") from fault
         if done.returncode != 0:
