@@ -16,7 +16,7 @@ from federation.controllers.links.parts import clusters_of
 from federation.membership import agents
 
 OWN_FIELDS = frozenset(
-    {"kubernetesVersion", "region", "zones", "nodes", "resources", "apis", "sightings", "agentConditions"}
+    {"kubernetesVersion", "region", "zones", "nodes", "resources", "apis", "shortages", "sightings", "agentConditions"}
 )
 """Of Cluster.status."""
 _WORKED_OUT = frozenset({"clusters", "conditions", "observedGeneration"})

@@ -30,7 +30,6 @@ from federation.controllers.placing.decide import Circumstances, Decision, decid
 from federation.controllers.placing.endings import Endings
 from federation.controllers.placing.fleet import LEAVING, Fleet, with_kind
 from federation.controllers.placing.kinships import Kinships
-from federation.controllers.placing.limits import NO_LIMITS, Limits
 from federation.controllers.placing.needs import Needs
 from federation.controllers.placing.policy_book import PolicyBook, PolicyInformers
 from federation.controllers.placing.promises import Promises
@@ -75,7 +74,6 @@ class Placer:
 
     Args:
         isolated: whether the federation takes itself to be cut off from its members.
-        limits: how many replicas members are able to run, as their links see it.
         now: the wall clock, which Placements and Clusters go by.
     """
 
@@ -85,11 +83,10 @@ class Placer:
         sources: PlacerSources,
         *,
         isolated: Callable[[], bool] = lambda: False,
-        limits: Limits = NO_LIMITS,
         now: Callable[[], dt.datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._sources, self._limits, self._now, self._clock = sources, limits, now, clock
+        self._sources, self._now, self._clock = sources, now, clock
         self.queue: Lanes[Ref] = Lanes(base_backoff=BASE_BACKOFF, max_backoff=MAX_BACKOFF)
         self.store = PlacementStore(client, sources.placements, sources.cluster_placements)
         self.needs, self.promises = Needs(), Promises()
@@ -123,7 +120,7 @@ class Placer:
             await informer.wait_synced()
         self._learn()
         self.wakes.start(self.fleet, self.book)
-        self._limits.listen(self.queue.add_slow)
+        self.fleet.on_limits(self.queue.add_slow)
         self._started = True
         metrics.TOMBSTONES.set_function(lambda: self._sum(lambda spec: len(spec.get("tombstones") or ())))
         metrics.UNPLACED.set_function(lambda: self._sum(lambda spec: spec.get("unplaced") or 0))
@@ -276,7 +273,7 @@ class Placer:
         lost, again = self.fleet.lost(policy, [one.cluster for one in held])
         situation = Situation(
             held=held,
-            limits=self._limits.limits(ref),
+            limits=self.fleet.limits(ref),
             lost=lost,
             displaced=before.displaced if before is not None and same else (),
             autoscaled=is_divided(template) and self.kinships.is_autoscaled(ref),

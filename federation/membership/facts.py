@@ -5,6 +5,7 @@ What a member is and can hold, for Cluster.status: version, APIs, nodes, zones, 
 """
 
 import asyncio
+import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +17,7 @@ from cluster.client.discovery import served_resources
 from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Object
 from cluster.machinery.quantity import Quantity, QuantityError
+from federation.membership.shortages import shortages
 
 ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
 PAGE = 500
@@ -30,7 +32,8 @@ async def collect(client: ApiClient) -> Object:
         _all(client, resources.PODS, field_selector="status.phase!=Succeeded,status.phase!=Failed"),
     )
     version: Object = orjson.loads(answered)
-    return facts_of(str(version.get("gitVersion") or ""), served, nodes, pods)
+    found = facts_of(str(version.get("gitVersion") or ""), served, nodes, pods)
+    return {**found, "shortages": shortages(pods, dt.datetime.now(dt.UTC))}
 
 
 async def _all(client: ApiClient, resource: Resource, *, field_selector: str = "") -> list[Object]:

@@ -5,6 +5,7 @@ import datetime as dt
 from typing import Any
 
 from cluster.api import resources
+from cluster.machinery.objects import Object
 from cluster.machinery.timestamps import format_time
 from federation.api.resources import CLUSTERS, PROPAGATION_POLICIES
 from tests.integration.placing import (
@@ -179,3 +180,52 @@ async def test_deletions_that_orphan_and_deletions_in_the_foreground(federation:
             await asyncio.sleep(0.05)
     placed = await federation.placed(SETTINGS)
     assert parts(placed, "tombstones") == {"west": "Deleted"}
+
+
+async def test_replicas_that_find_no_room_go_elsewhere_and_are_not_tempted_back(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    rebalanced = {"replicaScheduling": {"rebalance": True}}
+    await federation.create(PROPAGATION_POLICIES, policy("even", "Deployment", "apps/v1", rebalanced))
+    await federation.create(resources.DEPLOYMENTS, deployment("web", 6))
+    await federation.placed(WEB, lambda found: parts(found) == {"east": 3, "west": 3})
+    short = {"group": "apps", "kind": "Deployment", "namespace": "default", "name": "web", "replicas": 1}
+    await federation.tell("west", shortages=[short])
+    await federation.placed(WEB, lambda found: parts(found) == {"east": 5, "west": 1})
+    await federation.tell("west", shortages=[])
+    await federation.client.patch(resources.DEPLOYMENTS, "web", {"spec": {"replicas": 7}}, namespace="default")
+    await federation.placed(WEB, lambda found: parts(found) == {"east": 6, "west": 1})
+
+
+async def test_labels_and_taints_of_a_member_move_what_is_there(federation: Federation) -> None:
+    await federation.join("east", tier="gold")
+    await federation.join("west", tier="gold")
+    await federation.start()
+    gold: Object = {"clusterAffinity": {"labelSelector": {"matchLabels": {"tier": "gold"}}}}
+    gold["replicaScheduling"] = {"rebalance": True}
+    await federation.create(PROPAGATION_POLICIES, policy("gold", "Deployment", "apps/v1", gold))
+    await federation.create(resources.DEPLOYMENTS, deployment("web", 4))
+    await federation.placed(WEB, lambda found: parts(found) == {"east": 2, "west": 2})
+    await federation.client.patch(CLUSTERS, "west", {"metadata": {"labels": {"tier": "lead"}}})
+    placed = await federation.placed(WEB, lambda found: parts(found) == {"east": 4})
+    assert placed["spec"]["evicting"][0]["reason"] == "NotSelected"
+    await federation.client.patch(CLUSTERS, "west", {"metadata": {"labels": {"tier": "gold"}}})
+    await federation.placed(WEB, lambda found: not parts(found, "evicting"))
+    taint = {"key": "maintenance", "effect": "NoExecute"}
+    await federation.client.patch(CLUSTERS, "east", {"spec": {"taints": [taint]}})
+    placed = await federation.placed(WEB, lambda found: parts(found) == {"west": 4})
+    assert placed["spec"]["evicting"][0]["reason"] == "ClusterTainted"
+    await federation.report(WEB, {"west": runs(4)})
+    placed = await federation.placed(WEB, lambda found: not parts(found, "evicting"))
+    assert parts(placed, "tombstones") == {"east": "Evicted"}
+
+
+async def test_a_suspended_policy_is_said_and_lifted(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.start()
+    await federation.create(PROPAGATION_POLICIES, policy("still", "Deployment", "apps/v1", {}, suspend=True))
+    await federation.create(resources.DEPLOYMENTS, deployment("web", 2))
+    await federation.placed(WEB, lambda found: found["spec"].get("suspended") is True)
+    await federation.client.patch(PROPAGATION_POLICIES, "still", {"spec": {"suspend": False}}, namespace="default")
+    await federation.placed(WEB, lambda found: "suspended" not in found["spec"] and parts(found) == {"east": 2})

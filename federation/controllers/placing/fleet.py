@@ -2,18 +2,27 @@
 
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from cluster.client.informer import Informer
 from cluster.machinery.objects import Object
 from cluster.machinery.timestamps import parse_time
 from cluster.machinery.tolerations import tolerates
 from federation.api.refs import Ref
+from federation.membership.shortages import shortages_of
 from federation.placement.members import UNREACHABLE, Member, member_of
 from federation.placement.policies import PropagationPolicy
 
 LEAVING = "Leaving"
+LIMIT_HOLDS = dt.timedelta(minutes=5)
 Clock = Callable[[], dt.datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    replicas: int
+    until: dt.datetime | None = None
+    """None: Pods are waiting now."""
 
 
 class Fleet:
@@ -29,12 +38,30 @@ class Fleet:
         """Somebody was told that nobody is lost, because nothing can be said: that has to be asked again."""
         self._gone_since: dict[str, dt.datetime] = {}
         self._tainted_since: dict[str, list[tuple[Object, dt.datetime]]] = {}
+        self._limits: dict[Ref, dict[str, _Limit]] = {}
+        self._on_limits: Callable[[Ref], None] = lambda _: None
         self._listeners: list[Callable[[Member | None, Member | None], None]] = []
         clusters.add_handler(self._take, lambda _, new: self._take(new), self._drop)
 
     def listen(self, listener: Callable[[Member | None, Member | None], None]) -> None:
         """Called with what a member was and what it is; None: it was not, or is not, there."""
         self._listeners.append(listener)
+
+    def on_limits(self, listener: Callable[[Ref], None]) -> None:
+        """Be told of every workload that some member can run less of, or more again."""
+        self._on_limits = listener
+
+    def limits(self, ref: Ref) -> dict[str, int]:
+        """Cluster -> replicas of a workload that it is able to run, where Pods of it cannot be scheduled."""
+        known = self._limits.get(ref)
+        if not known:
+            return {}
+        now = self._clock()
+        for name in [name for name, one in known.items() if one.until is not None and one.until < now]:
+            del known[name]
+        if not known:
+            del self._limits[ref]
+        return {name: one.replicas for name, one in known.items()}
 
     def lost(self, policy: PropagationPolicy, held: Collection[str]) -> tuple[frozenset[str], float | None]:
         """Which of these clusters are lost, as far as this policy minds, and seconds until the next of them may be."""
@@ -71,6 +98,7 @@ class Fleet:
         old = self.members.get(new.name)
         self.members[new.name] = new
         self._note_since(new, cluster)
+        self._note_limits(new.name, shortages_of(cluster))
         if old != new:
             self._tell(old, new)
 
@@ -89,11 +117,25 @@ class Fleet:
         if noted:
             self._tainted_since[member.name] = noted
 
+    def _note_limits(self, name: str, short: Mapping[Ref, int]) -> None:
+        """One that ends is kept for a while: what moved away would else come back, and find no room again."""
+        for ref, known in self._limits.items():
+            limit = known.get(name)
+            if limit is not None and limit.until is None and ref not in short:
+                known[name] = replace(limit, until=self._clock() + LIMIT_HOLDS)
+        for ref, replicas in short.items():
+            known = self._limits.setdefault(ref, {})
+            before, known[name] = known.get(name), _Limit(replicas)
+            if before is None or before.replicas != replicas:
+                self._on_limits(ref)
+
     def _drop(self, cluster: Object) -> None:
         name = cluster["metadata"]["name"]
         old = self.members.pop(name, None)
         self._gone_since.pop(name, None)
         self._tainted_since.pop(name, None)
+        for known in self._limits.values():
+            known.pop(name, None)
         if old is not None:
             self._tell(old, None)
 
