@@ -15,7 +15,7 @@ from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError, NotFound
 from federation.api.kinds import SYSTEM_NAMESPACE
-from federation.api.resources import CLUSTERS
+from federation.api.resources import CLUSTER_PLACEMENTS, CLUSTERS, PLACEMENTS
 from federation.membership import bootstrap_tokens
 from federation.membership.agents import is_pull, lease_name
 from federation.membership.health import LEAVING
@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 FORCED_SECONDS = 5.0
 AGENT_SECONDS = 10.0
 """How long a member gets: one that is dead, and an agent that has to hear of it first."""
-LOOK = 0.2  # seconds between looks whether the agent is gone
+HEARD_SECONDS = 5.0
+"""Until the federation's controllers know that a member leaves."""
+LOOK = 0.2  # seconds between looks whether the agent is gone, or who leaves is let go of
+PAGE = 500
 MANAGED = "federation.hanse.io/managed=true"
 
 
@@ -55,6 +58,7 @@ async def leave(federation: ApiClient, name: str, *, force: bool = False, delete
                 # It stops being written to before it is emptied: the federation would put back what is taken away.
                 await _say(federation, name, LEAVING)
                 if delete_workloads:
+                    await _until_heard(federation, name)
                     await _delete_workloads(member)
                 left += await _remove_login(member, name)
     except (ApiError, MemberFault, TimeoutError) as error:
@@ -142,8 +146,41 @@ async def _forget_agent(federation: ApiClient, name: str) -> None:
             log.debug("%s %s is gone already", resource.kind, wanted)
 
 
+async def _until_heard(federation: ApiClient, name: str) -> None:
+    """Until no Placement gives it anything any more; where no controller runs, nobody writes either."""
+    try:
+        async with asyncio.timeout(HEARD_SECONDS):
+            while await _is_assigned(federation, name):  # noqa: ASYNC110  (the other side is a server)
+                await asyncio.sleep(LOOK)
+    except TimeoutError:
+        log.warning("Placements still name cluster %s: no controller of the federation seems to run", name)
+
+
+async def _is_assigned(federation: ApiClient, name: str) -> bool:
+    for resource in (PLACEMENTS, CLUSTER_PLACEMENTS):
+        continue_ = ""
+        while True:
+            page = await federation.list(resource, limit=PAGE, continue_=continue_)
+            for placement in page.get("items") or ():
+                if any(one["name"] == name for one in placement["spec"].get("clusters") or ()):
+                    return True
+            continue_ = (page.get("metadata") or {}).get("continue") or ""
+            if not continue_:
+                break
+    return False
+
+
 async def _delete_workloads(member: ApiClient) -> None:
-    """Everything that the federation wrote; Namespaces and definitions last, because they take others with them."""
+    """
+    Everything that the federation wrote; Namespaces and definitions last, because they take others with them.
+
+    Twice: a write that was on its way may have come after the first time.
+    """
+    for _ in range(2):
+        await _delete_written(member)
+
+
+async def _delete_written(member: ApiClient) -> None:
     found, _missing = await preferred_resources(member)
     deletable = [one for one in found if {"list", "delete"} <= one.verbs]
     last = [

@@ -33,6 +33,7 @@ from federation.controllers.links.sources import Sources
 from federation.controllers.links.survey import suspicion
 from federation.controllers.links.waiting import ForKind, ForLeave, ForObject
 from federation.controllers.links.writes import Writer
+from federation.membership.health import LEAVING
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Link:
         """Objects whose turn came while the member did not answer."""
         self._feed, self._kinds = asyncio.Event(), asyncio.Event()
         self._apis: object = None
+        self._leaving = False
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -112,6 +114,10 @@ class Link:
         if apis != self._apis:
             self._apis = apis
             self._served.look_again()
+        leaving = ((cluster or {}).get("status") or {}).get("phase") == LEAVING
+        if self._leaving and not leaving:
+            self._feed.set()
+        self._leaving = leaving
         self._brake.confirmed = is_confirmed(cluster)
         if self._brake.confirmed:
             if self._quarantine != NOT_SURVEYED:
@@ -221,6 +227,8 @@ class Link:
                 self._queue.done(ref)
 
     async def _look_at(self, ref: Ref) -> None:
+        if self._leaving:
+            return  # whoever lets it go clears it, or leaves everything as it is
         parts = self._parts(ref)
         if not parts:
             self._desk.forget(ref)
