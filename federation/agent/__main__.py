@@ -66,6 +66,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _authority(member: ClientConfig) -> bytes:
+    if member.ca_file is None or member.ca_data:
+        return member.ca_data
+    try:
+        return member.ca_file.read_bytes()
+    except OSError as fault:
+        log.warning("others will not know this cluster's API: %s", fault)
+        return b""
+
+
 async def _until_told_to_stop(options: argparse.Namespace, member: ClientConfig) -> None:
     from federation.agent.agent import run
     from federation.agent.login import Invited
@@ -73,7 +83,8 @@ async def _until_told_to_stop(options: argparse.Namespace, member: ClientConfig)
     # Inside a Pod the address is the cluster's own Service, which means nothing elsewhere.
     shown = options.member_server or (member.servers[0] if options.kubeconfig else "")
     pins = tuple(options.discovery_token_ca_cert_hash)
-    invited = Invited(options.cluster, options.federation_server, options.token_file, pins, shown)
+    authority = await asyncio.to_thread(_authority, member)
+    invited = Invited(options.cluster, options.federation_server, options.token_file, pins, shown, authority)
     work = asyncio.create_task(run(invited, member), name="agent")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,6 +15,7 @@ from federation.agent.carry import carry
 from federation.agent.depart import depart
 from federation.agent.heartbeat import beat
 from federation.agent.login import USER_AGENT, Invited, Login
+from federation.agent.observe import observe
 from federation.agent.report import report
 from federation.api.resources import CLUSTERS
 from federation.membership.health import LEAVING
@@ -53,6 +54,7 @@ async def run(invited: Invited, member_config: ClientConfig) -> None:
                 tasks.create_task(report(federation, member, invited.cluster), name="facts")
                 tasks.create_task(clusters.run(), name="clusters")
                 tasks.create_task(carry(reading, federation, own, invited.cluster, clusters), name="propagation")
+                tasks.create_task(observe(federation, invited.cluster, clusters), name="second opinions")
                 tasks.create_task(_until_leaving(clusters, invited.cluster), name="leaving")
         except* LeavingError:
             await depart(federation, member, invited.cluster)

@@ -47,6 +47,8 @@ class Invited:
     pins: tuple[str, ...] = ()
     member_server: str = ""
     """Where others reach this cluster's API."""
+    member_authority: bytes = b""
+    """PEM of the CA by which they know it."""
 
 
 @dataclass(slots=True)
@@ -147,7 +149,8 @@ class Login:
             await self._take(authority, await self._ask(client))
 
     async def _ask(self, client: ApiClient) -> KeyPair:
-        return await ask(client, self.invited.cluster, self._identity, self.invited.member_server)
+        invited = self.invited
+        return await ask(client, invited.cluster, self._identity, invited.member_server, invited.member_authority)
 
     async def _take(self, authority: bytes, pair: KeyPair) -> None:
         held = credentials_of(authority, pair.certificate_pem, pair.key_pem)

@@ -25,13 +25,14 @@ class DeniedError(Exception):
     """The federation does not take this cluster. The message is its answer."""
 
 
-async def ask(client: ApiClient, cluster: str, identity: str, server: str) -> KeyPair:
+async def ask(client: ApiClient, cluster: str, identity: str, server: str, authority: bytes = b"") -> KeyPair:
     """
     A new key and the certificate for it.
 
     Args:
         identity: The uid of the member's kube-system.
         server: Where the member's API is, for others.
+        authority: PEM of the CA by which that is known.
 
     Raises DeniedError, ApiError, TimeoutError.
     """
@@ -42,7 +43,11 @@ async def ask(client: ApiClient, cluster: str, identity: str, server: str) -> Ke
         "kind": "CertificateSigningRequest",
         "metadata": {
             "generateName": f"federation-agent-{cluster[:200]}-",
-            "annotations": {agents.IDENTITY: identity, agents.SERVER: server},
+            "annotations": {
+                agents.IDENTITY: identity,
+                agents.SERVER: server,
+                agents.AUTHORITY: base64.b64encode(authority).decode(),
+            },
         },
         "spec": {
             "request": base64.b64encode(make_signing_request(wanted, key)).decode(),

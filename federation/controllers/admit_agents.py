@@ -120,6 +120,8 @@ class AdmitAgents:
             spec["uid"] = verdict.identity
         if verdict.server and not cluster["spec"].get("serverAddressByClientCIDRs"):
             spec["serverAddressByClientCIDRs"] = [{"clientCIDR": "0.0.0.0/0", "serverAddress": verdict.server[:512]}]
+            if verdict.authority and not cluster["spec"].get("caBundle"):
+                spec["caBundle"] = verdict.authority
         if spec:
             metadata = {"resourceVersion": cluster["metadata"]["resourceVersion"]}
             await self._client.patch(CLUSTERS, cluster["metadata"]["name"], {"metadata": metadata, "spec": spec})

@@ -28,6 +28,7 @@ from federation.membership.heartbeats import Heartbeats, is_late
 from federation.membership.join import renew
 from federation.membership.member_clients import Member, MemberClients, MemberFault, secret_name
 from federation.membership.probe import probe
+from federation.membership.sightings import vouchers
 from federation.membership.standing import status_of
 from federation.membership.tokens import renewal_time
 
@@ -155,8 +156,17 @@ class WatchMembers:
             why = await probe(self._member(cluster).client)
         except MemberFault as fault:
             why = str(fault)
-        before, now = self._health.get(name, Health()), self._clock()
-        self._judged(name, health.after_answer(before, now) if not why else health.after_miss(before, now, why), why)
+        if why:
+            self._missed(name, why)
+        else:
+            self._judged(name, health.after_answer(self._health.get(name, Health()), self._clock()), "")
+
+    def _missed(self, name: str, why: str) -> None:
+        """Before a member is given up, others are heard."""
+        friends = vouchers(name, self.clusters.list(), self._health)
+        said = f"{why}; reached by {', '.join(friends)}" if friends else why
+        before = self._health.get(name, Health())
+        self._judged(name, health.after_miss(before, self._clock(), said, vouched=bool(friends)), said)
 
     def _listen(self, name: str, *, arriving: bool) -> None:
         before, now = self._health.get(name, Health()), self._clock()
@@ -168,7 +178,7 @@ class WatchMembers:
         why = "its agent was never heard" if lease is None else "its agent is not heard any more"
         if arriving or (lease is None and before.phase == health.PENDING):
             return  # invited, and not come yet
-        self._judged(name, health.after_miss(before, now, why), why)
+        self._missed(name, why)
 
     def _judged(self, name: str, after: Health, why: str) -> None:
         before = self._health.get(name, Health())

@@ -21,6 +21,8 @@ class Verdict:
     identity: str = ""
     """uid of kube-system, to be written into the Cluster when it has none yet."""
     server: str = ""
+    authority: str = ""
+    """PEM in base64."""
 
 
 def judge(
@@ -53,8 +55,8 @@ def judge(
     for other in others:
         if other["metadata"]["name"] != name and (other.get("spec") or {}).get("uid") == identity:
             return Verdict(False, f"this cluster is a member already, as {other['metadata']['name']}")
-    server = str(annotations.get(agents.SERVER) or "")
-    return Verdict(True, f"the agent of cluster {name}", identity if not known else "", server)
+    server, authority = (str(annotations.get(key) or "") for key in (agents.SERVER, agents.AUTHORITY))
+    return Verdict(True, f"the agent of cluster {name}", identity if not known else "", server, authority)
 
 
 def form_faults(csr: Object, request: SigningRequest) -> list[str]:

@@ -25,6 +25,8 @@ IDENTITY = f"{API_GROUP}/identity"
 """Annotation of a request: the uid of the member's Namespace kube-system."""
 SERVER = f"{API_GROUP}/server"
 """Annotation of a request: where the member's API is, for whoever can reach it."""
+AUTHORITY = f"{API_GROUP}/ca"
+"""Annotation of a request: the CA of that API, PEM in base64."""
 USAGES = frozenset({"client auth", "digital signature"})
 
 

@@ -20,7 +20,7 @@ from federation.api.kinds import CLUSTER_VERSION
 from federation.api.resources import CLUSTERS
 from federation.membership.agents import is_pull
 from federation.membership.bootstrap_tokens import BootstrapToken, make_token, token_secret
-from federation.membership.join import JoinError, member_identity, refuse_twin
+from federation.membership.join import JoinError, authority_data, member_identity, refuse_twin
 
 PUBLIC, INFO = "kube-public", "cluster-info"
 """Namespace and ConfigMap; kubeadm's, so that tools which know it find it."""
@@ -66,6 +66,8 @@ async def invite(
         address = {"clientCIDR": "0.0.0.0/0", "serverAddress": member.servers[0]}
         spec |= {"uid": identity, "serverAddressByClientCIDRs": [address]}
     try:
+        if member is not None and (authority := authority_data(member)):
+            spec["caBundle"] = base64.b64encode(authority).decode()
         pins = pins_of(authority_of(federation.config))
         await _publish(federation)
         cluster, made = await _cluster(federation, name, spec, labels or {})
@@ -84,7 +86,7 @@ async def invite(
 
 def authority_of(config: ClientConfig) -> bytes:
     """PEM of the CAs by which a server is known. Raises OSError; PkiError when it is known by none of its own."""
-    found = config.ca_data or (config.ca_file.read_bytes() if config.ca_file is not None else b"")
+    found = authority_data(config)
     if not found:
         raise PkiError("the federation's kubeconfig names no CA (certificate-authority-data)")
     return found

@@ -116,8 +116,7 @@ async def _register(
         "syncMode": "Push",
         "uid": identity,
     }
-    authority = config.ca_file.read_bytes() if config.ca_file is not None else config.ca_data
-    if authority:
+    if authority := authority_data(config):
         spec["caBundle"] = base64.b64encode(authority).decode()
     cluster: Object = {
         "apiVersion": CLUSTER_VERSION,
@@ -135,6 +134,11 @@ async def _register(
         if new:
             await federation.delete(resources.SECRETS, secret_name, namespace=SYSTEM_NAMESPACE)
         raise
+
+
+def authority_data(config: ClientConfig) -> bytes:
+    """PEM of the CAs that a server is known by; nothing where the system's are. Raises OSError."""
+    return config.ca_data or (config.ca_file.read_bytes() if config.ca_file is not None else b"")
 
 
 async def _put_secret(federation: ApiClient, secret: Object) -> bool:

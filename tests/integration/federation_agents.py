@@ -16,7 +16,8 @@ import pytest
 
 from cluster.client.kubeconfig import ClientConfig, load_kubeconfig
 from cluster.client.rest import ApiClient
-from cluster.machinery.status_errors import ApiError
+from cluster.machinery.status_errors import ApiError, NotFound
+from federation.api.resources import CLUSTERS
 from federation.host.home import Description, Home
 from federation.host.services import prepare, url
 from tests.integration.conftest import free_ports
@@ -62,9 +63,11 @@ class Federation:
         return call(load_kubeconfig(self.kubeconfig), ask)
 
     def cluster(self, name: str) -> dict[str, Any]:
-        """As `federate status` tells it; empty when there is none."""
-        found = self.federate("status", self.name)["clusters"]
-        return next((one for one in found if one["name"] == name), {})
+        """What is known of a member; empty when there is none."""
+        with contextlib.suppress(NotFound):
+            found = self.call(lambda client: client.get(CLUSTERS, name))
+            return {"name": name, **(found.get("status") or {})}
+        return {}
 
 
 @contextlib.contextmanager

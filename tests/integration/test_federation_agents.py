@@ -1,6 +1,9 @@
 """Clusters that the federation does not reach: their agents come, are let in, are heard, and speak for nobody else."""
 
+import base64
 import contextlib
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from federation.agent.credentials import load
 from federation.api.kinds import VERSION
 from federation.api.resources import CLUSTERS, PLACEMENTS
 from federation.controllers.links.brakes import CONFIRM
+from federation.membership.health import UNREACHABLE_AFTER
 from tests.integration.federation_agents import Federation, agent, call, eventually, federation
 
 
@@ -199,3 +203,29 @@ def test_a_member_in_pull_mode_leaves_and_comes_back_under_another_name(
         eventually(lambda: world.cluster("again").get("phase") == "Ready", "the member is ready", 20)
     assert world.federate("leave", "again", "--force")["left"]
     assert world.cluster("again") == {}
+
+
+def test_a_member_that_another_ones_agent_reaches_is_suspected_and_not_given_up(
+    world: Federation, member: ControlPlane, tmp_path: Path
+) -> None:
+    invited = world.federate("join", "near", "--pull")
+    with agent(tmp_path / "near.log", member.kubeconfig, invited["arguments"]):
+        eventually(lambda: world.cluster("near").get("phase") == "Ready", "the observer is ready", 20)
+        with control_plane() as far:
+            world.federate("join", "far", f"--kubeconfig={far.kubeconfig}")
+            eventually(lambda: world.cluster("far").get("phase") == "Ready", "the other one, too", 20)
+            config = json.loads(base64.b64decode(secret(world)["data"]["kubeconfig"]))
+            config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"  # as if the way there were cut
+            change = {"data": {"kubeconfig": base64.b64encode(json.dumps(config).encode()).decode()}}
+            began = time.monotonic()
+            world.call(lambda it: it.patch(resources.SECRETS, "cluster-far", change, namespace="federation-system"))
+            eventually(lambda: world.cluster("far").get("phase") == "Suspect", "it is missed", 20)
+            while time.monotonic() - began < UNREACHABLE_AFTER + 4:
+                assert world.cluster("far").get("phase") in ("Ready", "Suspect")
+        eventually(lambda: world.cluster("far").get("phase") == "Unreachable", "nobody reaches it now", 20)
+    world.federate("leave", "far", "--force")
+    world.federate("leave", "near", "--force")
+
+
+def secret(world: Federation) -> dict[str, Any]:
+    return world.call(lambda it: it.get(resources.SECRETS, "cluster-far", namespace="federation-system"))
