@@ -11,6 +11,7 @@ Every machine is a node. Masters carry a taint as long as a node without it rema
 """
 
 import dataclasses
+from collections.abc import Collection, Mapping
 
 from inventory.faults import Fault
 from inventory.model import ClusterSpec, HostSpec, Role
@@ -119,3 +120,24 @@ def with_taints(hosts: tuple[HostSpec, ...]) -> tuple[HostSpec, ...]:
         else host
         for host in hosts
     )
+
+
+def with_changes(spec: ClusterSpec, absent: Collection[str], roles: Mapping[str, Collection[str]]) -> ClusterSpec:
+    """
+    The description as it is after hosts came and went.
+
+    Args:
+        spec: As described, roles chosen.
+        absent: Names of hosts that left.
+        roles: Host name -> roles that hold instead of the described ones.
+    """
+    hosts = []
+    for host in spec.hosts:
+        if host.name in absent:
+            continue
+        now = frozenset(Role(role) for role in roles.get(host.name, host.roles))
+        # The taint came with the role, and goes with it.
+        loses = host.has(Role.CONTROL_PLANE) and Role.CONTROL_PLANE not in now
+        taints = tuple(taint for taint in host.taints if not (loses and taint == CONTROL_PLANE_TAINT))
+        hosts.append(dataclasses.replace(host, roles=now, taints=taints))
+    return dataclasses.replace(spec, hosts=with_taints(tuple(hosts)))

@@ -8,6 +8,7 @@ import click
 
 from provisioner import commands
 from provisioner.cli_federation import federation
+from provisioner.cli_nodes import nodes
 from provisioner.cli_runbook import runbook
 from provisioner.command_line import (
     ACCEPT_NEW_HOST_KEYS,
@@ -42,6 +43,7 @@ def provision() -> None:
 
 
 provision.add_command(federation)
+provision.add_command(nodes)
 provision.add_command(runbook)
 
 

@@ -8,6 +8,7 @@ Where the operator's side keeps what it must remember: `$HANSE_HOME`, one folder
     clusters/NAME/kubeconfig     the operator's way in
     clusters/NAME/releases/      unpacked releases that local machines share
     clusters/NAME/journal        what was made on this machine
+    clusters/NAME/ledger         what was done, when and by whom
     clusters/NAME/lock           held by the one run that changes the cluster
     federation-hosts/NAME/       the same of a federation's control plane; federations/ is another program's
 """
@@ -18,8 +19,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from provisioner.errors import ProvisionError
@@ -48,6 +49,10 @@ class ClusterRecord:
     region: str = ""
     zone: str = ""
     """Where local machines claim to be."""
+    absent: tuple[str, ...] = ()
+    """Hosts that left: named by the description, and no part of the cluster any more."""
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Host name -> its roles, once hosts came or went; where they differ from the description's, these hold."""
     destroying: bool = False
     """A destroy has begun. Half a quorum is no cluster, so only another destroy may follow."""
 
@@ -66,6 +71,7 @@ class ClusterHome:
         self.ssh_key = self.path / "ssh" / "id_ed25519"
         self.kubeconfig = self.path / "kubeconfig"
         self.journal = self.path / "journal"
+        self.ledger = self.path / "ledger"
         self.machines = self.path / "machines"
         self.releases = self.path / "releases"
         self._record = self.path / "cluster.json"
@@ -75,8 +81,11 @@ class ClusterHome:
         if not self._record.exists():
             return None
         try:
-            return ClusterRecord(**json.loads(self._record.read_text()))
-        except (ValueError, TypeError) as error:
+            told = json.loads(self._record.read_text())
+            told["absent"] = tuple(told.get("absent") or ())
+            told["roles"] = {host: tuple(roles) for host, roles in (told.get("roles") or {}).items()}
+            return ClusterRecord(**told)
+        except (ValueError, TypeError, AttributeError) as error:
             raise ProvisionError(
                 f"cannot read {self._record}", why=str(error), next_step="Restore the file or destroy the cluster."
             ) from error
@@ -104,6 +113,12 @@ class ClusterHome:
     def remove(self) -> None:
         if self.path.exists():
             shutil.rmtree(self.path)
+
+    def forget_host(self, host: str) -> None:
+        """Its keys and certificates: nobody needs them any more."""
+        keys = self.pki / "hosts" / host
+        if keys.exists():
+            shutil.rmtree(keys)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

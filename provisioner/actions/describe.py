@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from cluster.settings import REGION_LABEL, ZONE_LABEL
+from inventory import topology
 from inventory.faults import DescriptionError
 from inventory.load import load_cluster
 from inventory.model import ClusterSpec, FederationSettings, NetworkSettings, Provider, Role
@@ -118,6 +119,8 @@ def _static_record(home: ClusterHome, known: ClusterRecord | None, wish: Wish) -
         )  # fmt: skip
     text = read_text(wish.inventory)
     return ClusterRecord(
+        absent=known.absent if known else (),
+        roles=known.roles if known else {},
         provider=Provider.STATIC,
         masters=wish.masters,
         etcd_members=wish.etcd_members,
@@ -133,6 +136,8 @@ def _local_record(home: ClusterHome, known: ClusterRecord | None, wish: Wish) ->
             next_step="Use --nodes N, or --provider static.",
         )  # fmt: skip
     nodes = wish.nodes if wish.nodes is not None else known.nodes if known else 1
+    if wish.nodes is not None and known and known.absent:
+        nodes += len(known.absent)  # machines are numbered on; the numbers of those that left are not given again
     if known is None:
         require_programs()
     networks = NetworkSettings()
@@ -146,6 +151,8 @@ def _local_record(home: ClusterHome, known: ClusterRecord | None, wish: Wish) ->
         subnet=subnet,
         region=wish.region or (known.region if known else ""),
         zone=wish.zone or (known.zone if known else ""),
+        absent=known.absent if known else (),
+        roles=known.roles if known else {},
     )
 
 
@@ -157,6 +164,13 @@ def _listed(name: str, addresses: Sequence[str]) -> str:
 
 def describe_record(home: ClusterHome, record: ClusterRecord) -> ClusterSpec:
     """The cluster, or federation, that a record describes."""
+    described = _as_described(home, record)
+    if not record.absent and not record.roles:
+        return described
+    return topology.with_changes(described, record.absent, record.roles)
+
+
+def _as_described(home: ClusterHome, record: ClusterRecord) -> ClusterSpec:
     federation = FederationSettings(zone=record.dns_zone) if home.kind == FEDERATION else None
     if federation and record.provider == Provider.LOCAL:
         return local_federation(home.name, record.nodes, record.subnet, str(home.ssh_key), federation)

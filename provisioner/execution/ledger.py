@@ -5,6 +5,7 @@ One file a cluster on the operator's side; hosts keep the lines that concern the
 reports, status and the diagnostics bundle are made from it.
 """
 
+import contextlib
 import datetime as dt
 import getpass
 import json
@@ -46,9 +47,17 @@ class Ledger:
     operator: str = field(default_factory=lambda: f"{getpass.getuser()}@{socket.gethostname()}")
     clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
 
-    def begin(self, what: str) -> None:
+    @contextlib.contextmanager
+    def running(self, what: str) -> Iterator[None]:
+        """The run as a whole lasts as long as the block. A run without an end was killed."""
         self._make_room()
         self.write("run-begun", what=what, why=self.operator)
+        try:
+            yield
+        except BaseException as error:
+            self.write("run-failed", what=what, why=str(error) or type(error).__name__)
+            raise
+        self.write("run-ended", what=what)
 
     def write(self, event: Event, *, action: str = "", host: str = "", what: str = "", why: str = "") -> Entry:
         """On disk when this returns."""

@@ -35,5 +35,8 @@ class MachineProvider(Protocol):
     async def create(self, hosts: Sequence[HostSpec], report: Report) -> None:
         """Make what is absent and start what is stopped. Raises ProvisionError or HostUnfitError."""
 
+    async def remove(self, hosts: Sequence[HostSpec], report: Report) -> None:
+        """Remove these machines and keep the others. Those that are gone already are no error."""
+
     async def destroy(self, report: Report) -> None:
         """Remove all that this provider made for the cluster, also what a killed run left."""

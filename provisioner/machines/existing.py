@@ -20,5 +20,8 @@ class ExistingMachines:
     async def create(self, hosts: Sequence[HostSpec], report: Report) -> None:
         """They are there."""
 
+    async def remove(self, hosts: Sequence[HostSpec], report: Report) -> None:
+        """They stay; phases.clean_hosts has taken our files off them."""
+
     async def destroy(self, report: Report) -> None:
-        """They stay; actions.reset has taken our files off them."""
+        """They stay; phases.clean_hosts has taken our files off them."""

@@ -189,12 +189,27 @@ class NspawnMachines:
             path.write_text(content)
         (root / "root/.ssh").chmod(0o700)
 
+    def _unpin(self, host: HostSpec) -> None:
+        """Its address may become another machine's."""
+        if self._home.known_hosts.exists():
+            kept = [
+                line for line in self._home.known_hosts.read_text().splitlines() if line.split()[:1] != [host.address]
+            ]
+            write_atomically(self._home.known_hosts, "".join(f"{line}\n" for line in kept).encode(), mode=0o600)
+
     def _pin(self, lines: Sequence[str]) -> None:
         """The provider made the host keys, so nobody has to trust a first contact."""
         known = self._home.known_hosts.read_text().splitlines() if self._home.known_hosts.exists() else []
         addresses = {line.split()[0] for line in lines}
         kept = [line for line in known if line.split()[:1] and line.split()[0] not in addresses]
         write_atomically(self._home.known_hosts, "".join(f"{x}\n" for x in [*kept, *lines]).encode(), mode=0o600)
+
+    async def remove(self, hosts: Sequence[HostSpec], report: Report) -> None:
+        for host in hosts:
+            report(f"{host.name}: remove the machine")
+            await asyncio.to_thread(self._remove_machine, host.name)
+            self._unpin(host)
+            self._journal.has_removed("machine", host.name)
 
     async def destroy(self, report: Report) -> None:
         await asyncio.to_thread(self._destroy, report)

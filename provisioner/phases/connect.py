@@ -53,6 +53,7 @@ async def locked_hosts(run: Run, hosts: Sequence[HostSpec] = ()) -> AsyncIterato
         yield
 
 
-async def disconnect(run: Run) -> None:
-    await asyncio.gather(*(transport.close() for transport in run.transports.values()))
-    run.transports.clear()
+async def disconnect(run: Run, hosts: Sequence[HostSpec] = ()) -> None:
+    """End the connections to these hosts (default: all)."""
+    names = [host.name for host in hosts] or list(run.transports)
+    await asyncio.gather(*(run.transports.pop(name).close() for name in names if name in run.transports))

@@ -113,6 +113,13 @@ def read_recorded(home: ClusterHome) -> dict[str, tuple[str, str]]:
         return {}
 
 
+def forget_laid_down(home: ClusterHome, host: str) -> None:
+    """What was laid down on a host that left."""
+    recorded = read_recorded(home)
+    if recorded.pop(host, None) is not None:
+        write_atomically(_record(home), json.dumps(recorded, indent=1).encode(), mode=0o600)
+
+
 def _record(home: ClusterHome) -> Path:
     return home.path / "laid_down.json"
 

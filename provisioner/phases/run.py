@@ -1,5 +1,7 @@
 """What the phases of one run share: the description, what was found, and the ways to hosts and operator."""
 
+import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from inventory.model import ClusterSpec, HostSpec
@@ -26,6 +28,10 @@ class Run:
     bundle: Bundle | None = None
     skipped_checks: frozenset[str] = frozenset()
     """Ids of the preflight checks that the operator does not want."""
+
+    def narrowed(self, hosts: Iterable[HostSpec]) -> "Run":
+        """The same run with these hosts alone in its description: phases touch no others. What is found is shared."""
+        return dataclasses.replace(self, spec=dataclasses.replace(self.spec, hosts=tuple(hosts)))
 
     def transport(self, host: HostSpec) -> Transport:
         return self.transports[host.name]

@@ -130,14 +130,27 @@ async def test_an_action_without_effect_has_failed(tmp_path: pathlib.Path) -> No
     assert failed[0].startswith("make e: it did not hold")
 
 
-async def test_lines_cut_short_are_left_out(tmp_path: pathlib.Path) -> None:
-    ledger = Ledger(tmp_path / "ledger", "grow")
-    ledger.begin("grow dev by one")
+def test_a_run_is_written_down_with_who_and_how_it_ended(tmp_path: pathlib.Path) -> None:
+    ledger = Ledger(tmp_path / "ledger", "grow", operator="ann@desk")
+    with ledger.running("grow dev by one"):
+        pass
+    with pytest.raises(ProvisionError), ledger.running("grow dev by two"):
+        raise ProvisionError("no", why="reasons", next_step="Try.")
+
+    found = [(entry.event, entry.what, entry.why) for entry in read_entries(tmp_path / "ledger")]
+    assert found == [
+        ("run-begun", "grow dev by one", "ann@desk"),
+        ("run-ended", "grow dev by one", ""),
+        ("run-begun", "grow dev by two", "ann@desk"),
+        ("run-failed", "grow dev by two", "no: reasons. Try."),
+    ]
+
+
+def test_lines_cut_short_are_left_out(tmp_path: pathlib.Path) -> None:
+    Ledger(tmp_path / "ledger", "grow").write("begun", action="a")
     with (tmp_path / "ledger").open("a") as file:
         file.write('{"at": "2026')
-    assert [(entry.event, entry.what) for entry in read_entries(tmp_path / "ledger")] == [
-        ("run-begun", "grow dev by one")
-    ]
+    assert [entry.action for entry in read_entries(tmp_path / "ledger")] == ["a"]
 
 
 @pytest.mark.parametrize("place", ["before x", "#1"])
