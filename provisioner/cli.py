@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner import commands
+from provisioner.cli_etcd import etcd
 from provisioner.cli_federation import federation
 from provisioner.cli_nodes import nodes
 from provisioner.cli_runbook import runbook
@@ -42,6 +43,7 @@ def provision() -> None:
     """Make machines that answer SSH into Kubernetes clusters, and keep them so."""
 
 
+provision.add_command(etcd)
 provision.add_command(federation)
 provision.add_command(nodes)
 provision.add_command(runbook)

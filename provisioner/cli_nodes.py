@@ -2,14 +2,13 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from provisioner.cli_plans import DRY_RUN_PLAN, plan_is_wanted
 from provisioner.command_line import (
     ACCEPT_NEW_HOST_KEYS,
     ASK_BECOME_PASS,
-    DRY_RUN,
     JSON,
     SKIP,
     HowToReach,
@@ -22,13 +21,8 @@ from provisioner.command_line import (
     run_to_end,
     sudo_password,
 )
-from provisioner.errors import InventoryError
-
-if TYPE_CHECKING:
-    from provisioner.execution.actions import ActionPlan
 
 NAME = click.argument("name")
-PLAN = click.option("--plan", "digest", default="", metavar="DIGEST", help="Do what a dry run printed, or nothing.")
 
 
 @click.group()
@@ -40,8 +34,7 @@ def nodes() -> None:
 @NAME
 @click.option("--count", type=click.IntRange(1, 100), help="How many more local machines (default 1).")
 @click.option("--inventory", type=click.Path(path_type=Path), help="The file with new hosts in it, of other clusters.")
-@DRY_RUN
-@PLAN
+@DRY_RUN_PLAN
 @JSON
 @ACCEPT_NEW_HOST_KEYS
 @ASK_BECOME_PASS
@@ -70,7 +63,7 @@ def add(
             spec, record, new = grown(home, count, inventory)
             plan_nodes.check_addition(spec, new)
             plan = plan_nodes.plan_addition(spec, new)
-            if not _told(plan, digest, dry_run=dry_run, as_json=as_json):
+            if not plan_is_wanted(plan, digest, dry_run=dry_run, as_json=as_json):
                 return
             run = new_run(home, spec, record, progress, how)
             run_to_end(connected(run, add_nodes(run, new, record)))
@@ -87,8 +80,7 @@ def add(
 @click.argument("hosts", nargs=-1, required=True)
 @click.option("--dead", is_flag=True, help="They do not answer and will not: their Pods are given up.")
 @click.option("--drain-timeout", type=float, default=300.0, show_default=True, help="Seconds that Pods get to move.")
-@DRY_RUN
-@PLAN
+@DRY_RUN_PLAN
 @JSON
 @ASK_BECOME_PASS
 def remove(
@@ -114,7 +106,9 @@ def remove(
             spec = describe_record(home, record)
             going = plan_nodes.hosts_named(spec, hosts)
             plan_nodes.check_removal(spec, going)
-            if not _told(plan_nodes.plan_removal(spec, going, dead=dead), digest, dry_run=dry_run, as_json=as_json):
+            if not plan_is_wanted(
+                plan_nodes.plan_removal(spec, going, dead=dead), digest, dry_run=dry_run, as_json=as_json
+            ):
                 return
             names = [host.name for host in going]
             left = dataclasses.replace(
@@ -129,22 +123,3 @@ def remove(
             print_json({"event": "done", "cluster": name, "removed": names})
         else:
             click.echo(f"Cluster {name} is without {', '.join(names)}.")
-
-
-def _told(plan: "ActionPlan", digest: str, *, dry_run: bool, as_json: bool) -> bool:
-    """Whether to go on: a dry run prints the plan and ends, a digest has to be this plan's. Raises InventoryError."""
-    if digest and digest != plan.digest:
-        raise InventoryError(
-            f"plan {digest} is not what would be done now", why=f"what was found makes plan {plan.digest}",
-            next_step="Look at it with --dry-run, and give its digest.",
-        )  # fmt: skip
-    if not dry_run:
-        return True
-    if as_json:
-        actions = [dataclasses.asdict(action) for action in plan]
-        print_json({"event": "plan", "digest": plan.digest, "actions": actions})
-    else:
-        for line in plan.lines():
-            click.echo(line)
-        click.echo(f"{len(plan)} actions, plan {plan.digest}")
-    return False

@@ -9,6 +9,7 @@ Where the operator's side keeps what it must remember: `$HANSE_HOME`, one folder
     clusters/NAME/releases/      unpacked releases that local machines share
     clusters/NAME/journal        what was made on this machine
     clusters/NAME/ledger         what was done, when and by whom
+    clusters/NAME/snapshots/     sealed snapshots of etcd
     clusters/NAME/lock           held by the one run that changes the cluster
     federation-hosts/NAME/       the same of a federation's control plane; federations/ is another program's
 """
@@ -72,6 +73,7 @@ class ClusterHome:
         self.kubeconfig = self.path / "kubeconfig"
         self.journal = self.path / "journal"
         self.ledger = self.path / "ledger"
+        self.snapshots = self.path / "snapshots"
         self.machines = self.path / "machines"
         self.releases = self.path / "releases"
         self._record = self.path / "cluster.json"

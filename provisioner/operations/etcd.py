@@ -1,7 +1,8 @@
-"""Ask etcd on a host about its health and members. Reads only."""
+"""etcd on a host: its health and members, snapshots and what is made of them."""
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from cluster import settings
@@ -68,3 +69,108 @@ async def members(transport: Transport) -> list[EtcdMember]:
         EtcdMember(m.get("name", ""), f"{m['ID']:x}", tuple(m.get("peerURLs", ())), m.get("isLearner", False))
         for m in json.loads(result.stdout)["members"]
     ]
+
+
+class EtcdState(NamedTuple):
+    """What one member says of itself."""
+
+    version: str
+    db_bytes: int
+    db_in_use: int
+    is_leader: bool
+    term: int
+    applied: int
+    """Raft index that it has applied; the members' differences are how far they lag."""
+    revision: int
+    alarms: tuple[str, ...] = ()
+
+
+async def state(transport: Transport) -> EtcdState | None:
+    """None when it does not answer."""
+    result = await etcdctl(transport, "endpoint", "status", "-w", "json")
+    if result.exit_code != 0:
+        return None
+    [told] = json.loads(result.stdout)
+    status = told["Status"]
+    own = status["header"]["member_id"]
+    return EtcdState(
+        version=status["version"],
+        db_bytes=status["dbSize"],
+        db_in_use=status.get("dbSizeInUse", 0),
+        is_leader=status.get("leader") == own,
+        term=status.get("raftTerm", 0),
+        applied=status.get("raftAppliedIndex", 0),
+        revision=status["header"].get("revision", 0),
+        alarms=await alarms(transport),
+    )
+
+
+async def alarms(transport: Transport) -> tuple[str, ...]:
+    """Names, as in NOSPACE or CORRUPT."""
+    result = await etcdctl(transport, "alarm", "list")
+    return tuple(sorted({line.rpartition(":")[2].strip() for line in result.stdout.splitlines() if line.strip()}))
+
+
+class SnapshotFacts(NamedTuple):
+    """What `etcdutl snapshot status` says of a file that is whole."""
+
+    hash: int
+    revision: int
+    keys: int
+    bytes: int
+    """Of the file."""
+
+
+async def save_snapshot(transport: Transport, path: str) -> SnapshotFacts:
+    """Take one from the host's own member and check it. Raises ProvisionError."""
+    folder = path.rpartition("/")[0]
+    await must(transport, ["install", "-d", "-m", "0700", folder], "make the folder of snapshots")
+    result = await etcdctl(transport, "--command-timeout=300s", "snapshot", "save", path)
+    if result.exit_code != 0:
+        raise _failed(transport, "take a snapshot", result)
+    return await snapshot_facts(transport, path)
+
+
+async def snapshot_facts(transport: Transport, path: str) -> SnapshotFacts:
+    """Raises ProvisionError for a file that is damaged."""
+    result = await transport.run([_etcdutl(), "snapshot", "status", path, "-w", "json"])
+    if result.exit_code != 0:
+        raise _failed(transport, "read the snapshot", result)
+    told = json.loads(result.stdout)
+    # Its totalSize is the database's, without the digest that stands at the end of the file.
+    size = int(await must(transport, ["stat", "--format=%s", path], "look at the snapshot"))
+    return SnapshotFacts(told["hash"], told["revision"], told["totalKey"], size)
+
+
+async def defragment(transport: Transport) -> None:
+    """Give the space of deleted keys back to the disk; the member does not answer meanwhile. Raises ProvisionError."""
+    result = await etcdctl(transport, "--command-timeout=120s", "defrag")
+    if result.exit_code != 0:
+        raise _failed(transport, "defragment", result)
+
+
+async def disarm(transport: Transport) -> None:
+    """Take alarms back, so that a member that had no space writes again. Raises ProvisionError."""
+    result = await etcdctl(transport, "alarm", "disarm")
+    if result.exit_code != 0:
+        raise _failed(transport, "disarm alarms", result)
+
+
+async def must(transport: Transport, argv: Sequence[str], what: str) -> str:
+    """What the command says; it has to end well. Raises ProvisionError."""
+    result = await transport.run(argv)
+    if result.exit_code != 0:
+        raise _failed(transport, what, result)
+    return result.stdout
+
+
+def _failed(transport: Transport, what: str, result: CommandResult) -> ProvisionError:
+    return ProvisionError(
+        f"etcd could not {what}" if not what.startswith("make") else f"could not {what}",
+        why=(result.stderr or result.stdout).strip()[-300:] or f"exit code {result.exit_code}",
+        next_step="Read `journalctl -u etcd` on the host, correct the cause, then run again.", host=transport.host,
+    )  # fmt: skip
+
+
+def _etcdutl() -> str:
+    return str(settings.CURRENT_RELEASE / "bin" / "etcdutl")

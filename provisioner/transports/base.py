@@ -5,7 +5,7 @@ Implemented by   ssh.py; tests/fakes/fake_transport.py.
 Used by          facts, operations, phases.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
@@ -41,6 +41,15 @@ class Transport(Protocol):
 
         Raises:
             HostUnreachableError: As `run`.
+        """
+
+    async def stream_out(self, argv: Sequence[str], take: Callable[[bytes], None]) -> CommandResult:
+        """
+        Run one command as root and hand what it writes to `take`, piece by piece, in another thread. The result's
+        stdout is empty.
+
+        Raises:
+            HostUnreachableError: As `run`; `take` has then had a part.
         """
 
     def hold_lock(self, path: str) -> AbstractAsyncContextManager[None]:

@@ -131,6 +131,26 @@ class SshTransport:
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise self._lost(str(error) or type(error).__name__) from error
 
+    async def stream_out(self, argv: Sequence[str], take: Callable[[bytes], None]) -> CommandResult:
+        stopped = threading.Event()
+        try:
+            return await _in_thread(functools.partial(self._receive, argv, take, stopped))
+        finally:
+            stopped.set()
+
+    def _receive(self, argv: Sequence[str], take: Callable[[bytes], None], stopped: threading.Event) -> CommandResult:
+        try:
+            channel = self._open(argv)
+            channel.shutdown_write()
+            while (piece := channel.recv(PIECE)) and not stopped.is_set():
+                take(piece)
+            if stopped.is_set():
+                channel.close()
+            err = channel.makefile_stderr("rb").read()
+            return CommandResult(channel.recv_exit_status(), "", err.decode(errors="replace"))
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise self._lost(str(error) or type(error).__name__) from error
+
     @contextlib.asynccontextmanager
     async def hold_lock(self, path: str) -> AsyncIterator[None]:
         holder = f"{os.environ.get('USER', 'operator')}@{socket.gethostname()}"

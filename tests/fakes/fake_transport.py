@@ -30,6 +30,12 @@ class FakeTransport:
     async def stream_in(self, argv: Sequence[str], content: Iterator[bytes]) -> CommandResult:
         return await self.run(argv, stdin=b"".join(content))
 
+    async def stream_out(self, argv: Sequence[str], take: Callable[[bytes], None]) -> CommandResult:
+        result = await self.run(argv)
+        if result.stdout:
+            take(result.stdout.encode())
+        return CommandResult(result.exit_code, "", result.stderr)
+
     @contextlib.asynccontextmanager
     async def hold_lock(self, path: str) -> AsyncIterator[None]:
         if path in self._locks:

@@ -16,7 +16,7 @@ from inventory.model import HostSpec, SshSettings
 from provisioner.errors import HostUnreachableError
 from provisioner.machines.nspawn import ensure_key
 from provisioner.state import LockedError
-from provisioner.transports.base import Transport
+from provisioner.transports.base import CommandResult, Transport
 from provisioner.transports.ssh import AuthenticationFailedError, HostKeyError, SshAccess, connect
 from tests.fakes.fake_transport import FakeTransport
 
@@ -103,6 +103,20 @@ async def test_streamed_content_arrives_whole(transports: tuple[Transport, Trans
     result = await transports[0].stream_in(["cat"], iter(pieces))
 
     assert result.stdout == b"".join(pieces).decode()
+
+
+async def test_what_a_command_writes_is_handed_over_whole(transports: tuple[Transport, Transport]) -> None:
+    pieces: list[bytes] = []
+    transport = transports[0]
+    if isinstance(transport, FakeTransport):
+        transport.answers["seq"] = lambda argv, given: CommandResult(
+            0, "".join(f"{n}\n" for n in range(1, 300_001)), ""
+        )
+
+    result = await transport.stream_out(["seq", "1", "300000"], pieces.append)
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert b"".join(pieces) == b"".join(b"%d\n" % n for n in range(1, 300_001))
 
 
 async def test_a_lock_is_held_against_others_and_free_afterwards(

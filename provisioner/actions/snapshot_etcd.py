@@ -1,0 +1,102 @@
+"""`provision etcd snapshot`: what the cluster knows, in one sealed file on the operator's side."""
+
+import asyncio
+import datetime as dt
+import queue
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from inventory.model import Role
+from provisioner.errors import ProvisionError
+from provisioner.operations import etcd
+from provisioner.phases.connect import connect_hosts
+from provisioner.phases.run import Run
+from provisioner.snapshots.keep import Snapshot, file_name, snapshots_in, surplus
+from provisioner.snapshots.seal import ensure_key, sealed
+from provisioner.transports.base import Transport
+
+ON_HOST = "/var/lib/hanse/snapshots/taking.db"
+
+
+async def take_snapshot(run: Run, *, keep: int) -> Snapshot:
+    """
+    From the first member that is healthy. It is checked on its host, sealed on the way, and whole under its name.
+
+    Args:
+        keep: How many of this cluster's snapshots stay; the oldest beyond go once the new one is there.
+    """
+    transport = await _healthy_member(run)
+    facts = await etcd.save_snapshot(transport, ON_HOST)
+    run.progress.line(f"took revision {facts.revision}, {facts.keys} keys, {facts.bytes / 1e6:.1f} MB", transport.host)
+    taken = dt.datetime.now(dt.UTC)
+    target = run.home.snapshots / file_name(run.spec.name, taken, facts.revision)
+    key = await asyncio.to_thread(ensure_key, run.home.pki / "snapshot.key")
+    try:
+        await _fetch(transport, target, key, facts.bytes)
+    finally:
+        await transport.run(["rm", "-f", ON_HOST])
+    for old in surplus(snapshots_in(run.home.snapshots), keep):
+        old.path.unlink()
+        run.progress.line(f"{old.name} is thrown away")
+    return Snapshot(target, taken, facts.revision)
+
+
+async def _healthy_member(run: Run) -> Transport:
+    members = run.spec.with_role(Role.ETCD)
+    why: list[str] = []
+    for host in members:
+        try:
+            await connect_hosts(run, [host], booting=False)
+        except ProvisionError as error:
+            why.append(str(error))
+            continue
+        if await etcd.is_healthy(run.transport(host)):
+            return run.transport(host)
+        why.append(f"{host.name}: its member is not healthy")
+    raise ProvisionError(
+        "no member of etcd can be asked for a snapshot", why="; ".join(why),
+        next_step="`provision etcd status` says more; the data of a stopped member can be restored from all the same.",
+    )  # fmt: skip
+
+
+async def _fetch(transport: Transport, target: Path, key: bytes, size: int) -> None:
+    """Stream, seal and write; the file has its name only when it is whole and on the disk."""
+    pieces: queue.Queue[bytes | None] = queue.Queue(maxsize=16)
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    writing = asyncio.create_task(asyncio.to_thread(_write, target, key, pieces))
+    arrived = 0
+
+    def take(piece: bytes) -> None:
+        nonlocal arrived
+        arrived += len(piece)
+        pieces.put(piece)
+
+    whole = False
+    try:
+        result = await transport.stream_out(["cat", ON_HOST], take)
+        whole = result.exit_code == 0 and arrived == size
+    finally:
+        pieces.put(None if whole else b"")
+        partial = await writing
+    if not whole:
+        partial.unlink(missing_ok=True)
+        raise ProvisionError(
+            "the snapshot did not arrive whole", why=f"{arrived} of {size} bytes came; {result.stderr.strip()[-200:]}",
+            next_step="Run it again.", host=transport.host,
+        )  # fmt: skip
+    partial.rename(target)
+
+
+def _write(target: Path, key: bytes, pieces: "queue.Queue[bytes | None]") -> Path:
+    """In a thread of its own. Returns the file under its provisional name."""
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+        for part in sealed(_until_end(pieces), key):
+            file.write(part)
+        file.flush()
+    return Path(file.name)
+
+
+def _until_end(pieces: "queue.Queue[bytes | None]") -> Iterator[bytes]:
+    while piece := pieces.get():
+        yield piece

@@ -1,0 +1,158 @@
+"""`provision etcd …`: the members, and snapshots of what they keep."""
+
+from pathlib import Path
+
+import click
+
+from provisioner.cli_plans import DRY_RUN_PLAN, plan_is_wanted
+from provisioner.command_line import (
+    ASK_BECOME_PASS,
+    JSON,
+    connected,
+    home_of,
+    known_run,
+    print_json,
+    reported,
+    require_record,
+    run_to_end,
+    sudo_password,
+)
+from provisioner.errors import InventoryError
+
+NAME = click.argument("name", default="dev")
+
+
+@click.group()
+def etcd() -> None:
+    """What keeps the cluster's state: health, snapshots, restoring."""
+
+
+@etcd.command()
+@NAME
+@JSON
+def status(name: str, as_json: bool) -> None:
+    """Every member's health, size, lag and alarms. Reads only."""
+    from provisioner.actions.etcd_status import lines, read_members
+
+    with reported(as_json) as progress:
+        run = known_run(home_of(name), progress)
+        members = run_to_end(connected(run, read_members(run)))
+        progress.end()
+        if as_json:
+            for one in members:
+                state = one.state._asdict() if one.state else None
+                print_json({"host": one.host, "healthy": one.healthy, "state": state, "why": one.why})
+        else:
+            for line in lines(members):
+                click.echo(line)
+        if not all(one.healthy and one.state and not one.state.alarms for one in members):
+            raise click.exceptions.Exit(1)
+
+
+@etcd.command()
+@NAME
+@click.option("--keep", type=click.IntRange(1), default=48, show_default=True, help="How many stay.")
+@JSON
+@ASK_BECOME_PASS
+def snapshot(name: str, keep: int, as_json: bool, ask_become_pass: bool) -> None:
+    """Take a snapshot: checked, sealed with the cluster's own key, on this machine."""
+    from provisioner.actions.snapshot_etcd import take_snapshot
+
+    password = sudo_password(ask_become_pass)
+    with reported(as_json) as progress:
+        home = home_of(name)
+        require_record(home)
+        with home.lock():
+            run = known_run(home, progress, password)
+            taken = run_to_end(connected(run, take_snapshot(run, keep=keep)))
+        progress.end()
+        if as_json:
+            print_json({"event": "done", "snapshot": str(taken.path), "revision": taken.revision})
+        else:
+            click.echo(f"Snapshot of revision {taken.revision}: {taken.path}")
+
+
+@etcd.command()
+@NAME
+@JSON
+def snapshots(name: str, as_json: bool) -> None:
+    """List the snapshots on this machine, oldest first."""
+    from provisioner.snapshots.keep import snapshots_in
+
+    with reported(as_json):
+        home = home_of(name)
+        require_record(home)
+        for one in snapshots_in(home.snapshots):
+            if as_json:
+                print_json({"snapshot": str(one.path), "taken": one.taken.isoformat(), "revision": one.revision})
+            else:
+                click.echo(f"{one.taken:%Y-%m-%d %H:%M:%S} UTC  revision {one.revision:<10} {one.path}")
+
+
+@etcd.command()
+@NAME
+@click.argument("snapshot", required=False)
+@DRY_RUN_PLAN
+@JSON
+@ASK_BECOME_PASS
+def restore(name: str, snapshot: str | None, dry_run: bool, digest: str, as_json: bool, ask_become_pass: bool) -> None:
+    """
+    Put the cluster back to a snapshot: a file, or the name of one that `snapshots` lists; the newest when none is
+    named. What was written since is lost.
+    """
+    from provisioner.actions.restore_etcd import begun_restore, plan_restore, restore_etcd
+
+    password = sudo_password(ask_become_pass)
+    with reported(as_json) as progress:
+        home = home_of(name)
+        require_record(home)
+        with home.lock():
+            run = known_run(home, progress, password)
+            file = _chosen(home.snapshots, name, snapshot)
+            begun = begun_restore(run, file)
+            if not plan_is_wanted(
+                plan_restore(run.spec, file.name, begun.id), digest, dry_run=dry_run, as_json=as_json
+            ):
+                return
+            run_to_end(connected(run, restore_etcd(run, file, begun)))
+        progress.end()
+        if as_json:
+            print_json({"event": "done", "cluster": name, "snapshot": str(file)})
+        else:
+            click.echo(f"Cluster {name} is as it was in {file.name}.")
+
+
+def _chosen(folder: Path, cluster: str, wanted: str | None) -> Path:
+    from provisioner.snapshots.keep import snapshots_in
+
+    if wanted:
+        return folder / wanted if (folder / wanted).exists() else Path(wanted)
+    found = snapshots_in(folder)
+    if not found:
+        raise InventoryError(
+            f"cluster {cluster} has no snapshot here", why=f"{folder} holds none",
+            next_step=f"Name a file, or take one with `provision etcd snapshot {cluster}`.",
+        )  # fmt: skip
+    return found[-1].path
+
+
+@etcd.command()
+@NAME
+@JSON
+@ASK_BECOME_PASS
+def defragment(name: str, as_json: bool, ask_become_pass: bool) -> None:
+    """Give freed space back to the disk, one member after the other, and take back alarms about space."""
+    from provisioner.actions.defragment_etcd import defragment_etcd
+
+    password = sudo_password(ask_become_pass)
+    with reported(as_json) as progress:
+        home = home_of(name)
+        require_record(home)
+        with home.lock():
+            run = known_run(home, progress, password)
+            freed = run_to_end(connected(run, defragment_etcd(run)))
+        progress.end()
+        if as_json:
+            print_json({"event": "done", "cluster": name, "freed_bytes": freed})
+        else:
+            click.echo(f"{freed / 1e6:.1f} MB are free again.")

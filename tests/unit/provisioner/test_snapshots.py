@@ -1,0 +1,94 @@
+"""Snapshots: sealed so that nobody changes them unseen, named, kept; and what restoring one takes."""
+
+import datetime as dt
+import pathlib
+
+import pytest
+
+from inventory.sources.nspawn import local_cluster
+from provisioner.actions.restore_etcd import plan_restore
+from provisioner.snapshots.keep import file_name, snapshots_in, surplus
+from provisioner.snapshots.seal import PIECE, SealError, ensure_key, opened, sealed
+
+KEY = bytes(range(32))
+
+
+def write(path: pathlib.Path, content: bytes, step: int = 70_000) -> bytes:
+    pieces = [content[at : at + step] for at in range(0, len(content), step)]
+    path.write_bytes(b"".join(sealed(pieces, KEY)))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 17])
+def test_what_is_sealed_opens_as_it_was(tmp_path: pathlib.Path, size: int) -> None:
+    content = bytes(at % 251 for at in range(size))
+    written = write(tmp_path / "a", content)
+    assert size < 16 or content[:1000] not in written
+    assert b"".join(opened(tmp_path / "a", KEY)) == content
+
+
+def test_another_key_does_not_open_it(tmp_path: pathlib.Path) -> None:
+    write(tmp_path / "a", b"secret")
+    with pytest.raises(SealError, match="another key"):
+        list(opened(tmp_path / "a", bytes(32)))
+
+
+def test_a_changed_byte_anywhere_is_noticed(tmp_path: pathlib.Path) -> None:
+    whole = write(tmp_path / "a", b"x" * (PIECE + 500))
+    for at in [*range(0, 60), len(whole) // 2, len(whole) - 600, len(whole) - 1]:
+        changed = bytearray(whole)
+        changed[at] ^= 1
+        (tmp_path / "b").write_bytes(changed)
+        with pytest.raises(SealError):
+            list(opened(tmp_path / "b", KEY))
+
+
+def test_a_part_is_not_taken_for_the_whole(tmp_path: pathlib.Path) -> None:
+    whole = write(tmp_path / "a", b"x" * (2 * PIECE + 500))
+    first_piece = 17 + 8 + 4 + PIECE + 16
+    for length in [0, 10, 25, 27, 400, first_piece, first_piece + 2, len(whole) - 1]:
+        (tmp_path / "b").write_bytes(whole[:length])
+        with pytest.raises(SealError):
+            list(opened(tmp_path / "b", KEY))
+    (tmp_path / "b").write_bytes(whole + b"more")
+    with pytest.raises(SealError):
+        list(opened(tmp_path / "b", KEY))
+
+
+def test_a_key_is_made_once_and_for_the_owner_alone(tmp_path: pathlib.Path) -> None:
+    key = ensure_key(tmp_path / "key")
+    assert len(key) == 32
+    assert ensure_key(tmp_path / "key") == key
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+
+
+def test_snapshots_are_found_oldest_first_and_the_oldest_go(tmp_path: pathlib.Path) -> None:
+    start = dt.datetime(2026, 3, 1, 12, 0, 0, tzinfo=dt.UTC)
+    for hours in (2, 0, 1):
+        (tmp_path / file_name("dev-1", start + dt.timedelta(hours=hours), 100 + hours)).touch()
+    (tmp_path / ".dev.snapshot.half").touch()
+    (tmp_path / "other.snapshot").touch()
+
+    found = snapshots_in(tmp_path)
+
+    assert [one.revision for one in found] == [100, 101, 102]
+    assert found[0].taken == start
+    assert [one.revision for one in surplus(found, 2)] == [100]
+    assert surplus(found, 9) == []
+    assert [one.revision for one in surplus(found, 0)] == [100, 101]
+    assert snapshots_in(tmp_path / "none") == []
+
+
+def test_nothing_is_stopped_before_every_member_has_the_snapshot() -> None:
+    spec = local_cluster("dev", 5, "10.89.0.0/24", "/key")
+    plan = plan_restore(spec, "dev.snapshot", "one")
+    ids = [action.id for action in plan]
+    stop = next(action for action in plan if action.id == "control-plane/stop")
+    assert set(stop.after) == {"dev-1/send", "dev-2/send", "dev-3/send"}
+    assert ids.index("control-plane/stop") < ids.index("etcd/stop") < ids.index("dev-1/restore")
+    assert next(action for action in plan if action.id == "etcd/start").after == (
+        "dev-1/restore",
+        "dev-2/restore",
+        "dev-3/restore",
+    )
+    assert plan.digest != plan_restore(spec, "dev.snapshot", "two").digest
