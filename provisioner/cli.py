@@ -11,6 +11,7 @@ from provisioner.cli_etcd import etcd
 from provisioner.cli_federation import federation
 from provisioner.cli_nodes import nodes
 from provisioner.cli_runbook import runbook
+from provisioner.cli_upgrade import bundle, upgrade
 from provisioner.command_line import (
     ACCEPT_NEW_HOST_KEYS,
     ASK_BECOME_PASS,
@@ -47,6 +48,8 @@ provision.add_command(etcd)
 provision.add_command(federation)
 provision.add_command(nodes)
 provision.add_command(runbook)
+provision.add_command(upgrade)
+provision.add_command(bundle)
 
 
 @provision.command()

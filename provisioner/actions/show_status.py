@@ -31,6 +31,8 @@ class HostStatus:
     machine: str
     reachable: str = ""
     """Why it is not; empty when it is."""
+    release: str = ""
+    """Digest of what it runs; empty when it cannot be asked."""
     idle_units: list[str] = field(default_factory=list)
     etcd: str = ""
     """healthy, unhealthy, or empty without the role."""
@@ -89,6 +91,7 @@ async def _host_status(run: Run, host: HostSpec, machine: MachineState) -> HostS
             async with asyncio.timeout(HOST_PATIENCE):
                 run.transports[host.name] = transport = await connect(host, run.access)
                 facts = await read_facts(transport, host)
+                status.release = facts.release
                 status.idle_units = [unit for unit in units_of(host) if not facts.unit(unit).active]
                 if host.has(Role.ETCD):
                     status.etcd = "healthy" if await etcd.is_healthy(transport) else "unhealthy"

@@ -2,7 +2,7 @@
 
 from provisioner.actions.show_status import ClusterStatus, HostStatus
 
-_COLUMNS = ("HOST", "ADDRESS", "ROLES", "MACHINE", "ETCD", "APISERVER", "NODE", "CERTIFICATES")
+_COLUMNS = ("HOST", "ADDRESS", "ROLES", "MACHINE", "ETCD", "APISERVER", "NODE", "RELEASE", "CERTIFICATES")
 _SHORT_ROLES = {"control_plane": "master"}
 
 
@@ -27,6 +27,7 @@ def _row(host: HostStatus) -> tuple[str, ...]:
         host.etcd or "-",
         "-" if not host.apiserver else "ready" if host.apiserver == "ready" else "not ready",
         "-" if not host.node else "Ready" if host.node == "Ready" else "NotReady",
+        host.release or "-",
         f"{days:.0f} days" if days is not None else "none",
     )
 

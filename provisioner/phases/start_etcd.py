@@ -26,10 +26,10 @@ async def start_etcd(run: Run) -> None:
     await for_each(idle, start, at_once=max(len(idle), 1))
     for host in members:
         if units_to_restart(host, run.facts_of(host), UNITS):
-            await _restart(run, host)
+            await restart_member(run, host)
 
 
-async def _restart(run: Run, host: HostSpec) -> None:
+async def restart_member(run: Run, host: HostSpec) -> None:
     """Quorum first: with this member away, more than half must still answer."""
     members = run.spec.with_role(Role.ETCD)
     others = [other for other in members if other is not host]

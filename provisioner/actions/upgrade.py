@@ -1,0 +1,213 @@
+"""
+`provision upgrade`: a new release on every host, masters one by one, then workers, each gated; back by itself when a
+gate does not open.
+
+The release lies on all hosts before the first service restarts, so that going on and going back need no network but
+SSH. Containers run on while their node's services restart.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from cluster.api import resources
+from cluster.client.rest import ApiClient
+from cluster.machinery.status_errors import ApiError
+from inventory.model import HostSpec, Role
+from provisioner.actions.plan_upgrade import plan_upgrade, releases_of
+from provisioner.actions.snapshot_etcd import take_snapshot
+from provisioner.actions.telling import admin_client, told_by
+from provisioner.bundle.build import Bundle
+from provisioner.errors import ProvisionError
+from provisioner.execution.actions import ActionPlan
+from provisioner.execution.carry_out import Step, carry_out
+from provisioner.execution.ledger import Ledger
+from provisioner.facts.host_facts import units_of
+from provisioner.operations import etcd, smoke
+from provisioner.operations.api_probe import operator_tls, wait_ready
+from provisioner.phases.connect import connect_hosts, locked_hosts
+from provisioner.phases.gather_facts import gather_facts
+from provisioner.phases.join_nodes import not_ready, start_node_services, start_runtime
+from provisioner.phases.lay_down import lay_down
+from provisioner.phases.push_bundle import push_bundle, share_bundle
+from provisioner.phases.run import Run
+from provisioner.phases.start_control_plane import start_control_plane
+from provisioner.phases.start_etcd import restart_member
+from provisioner.plan import units_to_restart
+
+READY_PATIENCE = 60.0  # seconds that a gate waits; then the release is taken back
+KEPT_SNAPSHOTS = 48
+
+
+class RolledBackError(ProvisionError):
+    """The new release did not serve; every host runs the old one again."""
+
+
+async def find_releases(run: Run) -> str:
+    """Digest of what the hosts run; empty when they differ. Connects to all of them."""
+    await connect_hosts(run, run.spec.hosts, booting=False)
+    await gather_facts(run, run.spec.hosts)
+    return releases_of([run.facts_of(host).release for host in run.spec.hosts])
+
+
+async def upgrade(run: Run, bundle: Bundle, *, batch_percent: int) -> ActionPlan:
+    """
+    The caller holds the cluster's lock. A run that was cut off is gone on with by the same command.
+
+    Args:
+        run: Connected; its facts are known (`find_releases`).
+        bundle: The release to go to.
+        batch_percent: Share of the workers that are upgraded at once.
+
+    Raises:
+        RolledBackError: a gate did not open.
+        ProvisionError: something failed before any host was changed, or going back failed as well.
+    """
+    before = {host.name: run.facts_of(host).release for host in run.spec.hosts}
+    plan = plan_upgrade(run.spec, releases_of(list(before.values())), bundle.digest, batch_percent=batch_percent)
+    ledger = Ledger(run.home.ledger, plan.verb)
+    async with locked_hosts(run), admin_client(run) as client:
+        work = _Upgrading(dataclasses.replace(run, bundle=bundle), client)
+        with run.progress.phase("Upgrade"), ledger.running(f"upgrade to {bundle.digest}"):
+            try:
+                await carry_out(plan, work.steps(), ledger, tell=told_by(run))
+            except ProvisionError as failure:
+                changed = await _on(run, bundle.digest)
+                if not changed:
+                    raise
+                await _roll_back(run, client, before, changed, ledger, failure)
+    return plan
+
+
+async def _on(run: Run, digest: str) -> list[HostSpec]:
+    """Hosts that were brought to this release, or half."""
+    await gather_facts(run, run.spec.hosts)
+    return [host for host in run.spec.hosts if run.facts_of(host).release == digest]
+
+
+async def _roll_back(
+    run: Run,
+    client: ApiClient,
+    before: Mapping[str, str],
+    changed: Sequence[HostSpec],
+    ledger: Ledger,
+    failure: ProvisionError,
+) -> None:
+    """The last that was upgraded first. Raises RolledBackError, or what kept it from going back."""
+    tell = told_by(run)
+    with run.progress.phase("Roll back"):
+        for host in reversed(changed):
+            old = Bundle(before[host.name], run.home.path, 0, "")  # its files are on the host already
+            await tell(ledger.write("begun", action=f"{host.name}/roll back", host=host.name, what="roll back"))
+            work = _Upgrading(dataclasses.replace(run, bundle=old), client)
+            await work.upgrade(host)
+            await work.gate(host)
+            await tell(
+                ledger.write("done", action=f"{host.name}/roll back", host=host.name, what=f"runs {old.digest} again")
+            )
+    raise RolledBackError(
+        "the new release did not serve, and every host runs the old one again", why=str(failure),
+        next_step="Read the logs that it names; the cluster is as it was.",
+    ) from failure  # fmt: skip
+
+
+class _Upgrading:
+    """How each action is done and seen to be done, to the release of `run.bundle`."""
+
+    def __init__(self, run: Run, client: ApiClient) -> None:
+        self._run = run
+        self._client = client
+        self._sharing = asyncio.Lock()
+        self._snapshot = False
+        self._passed: set[str] = set()
+
+    def steps(self) -> dict[str, Step]:
+        found = {"snapshot": Step(self._take_snapshot, self._has_snapshot)}
+        for host in self._run.spec.hosts:
+            table: dict[str, tuple[Callable[[HostSpec], Awaitable[None]], Callable[[HostSpec], Awaitable[bool]]]] = {
+                "release": (self._push, self._has_release),
+                "upgrade": (self.upgrade, self._is_upgraded),
+                "gate": (self.gate, self._has_passed),
+            }
+            found |= {f"{host.name}/{name}": _step(do, done, host) for name, (do, done) in table.items()}
+        return found
+
+    @property
+    def _digest(self) -> str:
+        assert self._run.bundle is not None  # noqa: S101 - it is what this is made with
+        return self._run.bundle.digest
+
+    async def _take_snapshot(self) -> None:
+        await take_snapshot(self._run, keep=KEPT_SNAPSHOTS)
+        self._snapshot = True
+
+    async def _has_snapshot(self) -> bool:
+        return self._snapshot
+
+    async def _push(self, host: HostSpec) -> None:
+        async with self._sharing:  # local machines share one copy
+            await share_bundle(self._run)
+        await push_bundle(self._run, [host])
+
+    async def _has_release(self, host: HostSpec) -> bool:
+        await gather_facts(self._run, [host])
+        return self._digest in self._run.facts_of(host).releases
+
+    async def upgrade(self, host: HostSpec) -> None:
+        """Its files name the release, then what runs from other inputs restarts, etcd before what stands on it."""
+        only = self._run.narrowed([host])
+        await lay_down(self._run, [host])
+        if host.has(Role.ETCD) and units_to_restart(host, self._run.facts_of(host), ("etcd",)):
+            await restart_member(self._run, host)
+        if host.has(Role.CONTROL_PLANE):
+            await start_control_plane(only)
+        if host.has(Role.NODE):
+            await start_runtime(only)
+            await start_node_services(only)
+        await gather_facts(self._run, [host])
+
+    async def _is_upgraded(self, host: HostSpec) -> bool:
+        await gather_facts(self._run, [host])
+        facts = self._run.facts_of(host)
+        runs = all(facts.unit(unit).active and not facts.unit(unit).stale for unit in units_of(host))
+        return facts.release == self._digest and runs
+
+    async def gate(self, host: HostSpec) -> None:
+        """Raises ProvisionError when it does not serve within READY_PATIENCE."""
+        if host.has(Role.ETCD):
+            await etcd.wait_healthy(self._run.transport(host))
+        if host.has(Role.CONTROL_PLANE):
+            address = f"[{host.address}]" if ":" in host.address else host.address
+            await wait_ready(f"https://{address}:6443", operator_tls(self._run.home.pki), host.name)
+        if host.has(Role.NODE):
+            await self._wait_node(host)
+            await smoke.run_pod(self._client, host.name)
+        self._passed.add(host.name)
+
+    async def _has_passed(self, host: HostSpec) -> bool:
+        return host.name in self._passed
+
+    async def _wait_node(self, host: HostSpec) -> None:
+        spec, why = self._run.narrowed([host]).spec, "it was not asked"
+        try:
+            async with asyncio.timeout(READY_PATIENCE):
+                while True:
+                    try:
+                        waiting = not_ready(spec, [await self._client.get(resources.NODES, host.name)])
+                    except ApiError as error:
+                        waiting = {host.name: str(error)}
+                    if not waiting:
+                        return
+                    why = waiting[host.name]
+                    await asyncio.sleep(0.25)
+        except TimeoutError as error:
+            raise ProvisionError(
+                f"node {host.name} is not Ready after {READY_PATIENCE:g} s", why=why,
+                next_step="Read `journalctl -u kubelet` on the host.", host=host.name,
+            ) from error  # fmt: skip
+
+
+def _step(
+    do: Callable[[HostSpec], Awaitable[None]], done: Callable[[HostSpec], Awaitable[bool]], host: HostSpec
+) -> Step:
+    return Step(lambda: do(host), lambda: done(host))

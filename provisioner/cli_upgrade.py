@@ -1,0 +1,125 @@
+"""`provision upgrade`, and `provision bundle …` for hosts that reach no registry."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.cli_plans import DRY_RUN_PLAN, plan_is_wanted
+from provisioner.command_line import (
+    ASK_BECOME_PASS,
+    JSON,
+    connected,
+    home_of,
+    known_run,
+    print_json,
+    reported,
+    require_record,
+    run_to_end,
+    sudo_password,
+)
+from provisioner.errors import InventoryError
+
+if TYPE_CHECKING:
+    from provisioner.bundle.build import Bundle
+    from provisioner.execution.actions import ActionPlan
+    from provisioner.phases.run import Run
+    from provisioner.progress import Progress
+
+
+@click.command()
+@click.argument("name", default="dev")
+@click.option("--to", "release", default="", metavar="RELEASE", help="A release that was imported; default: ours.")
+@click.option(
+    "--batch", type=click.IntRange(1, 100), default=20, show_default=True, help="Workers at once, in percent."
+)
+@DRY_RUN_PLAN
+@JSON
+@ASK_BECOME_PASS
+def upgrade(
+    name: str, release: str, batch: int, dry_run: bool, digest: str, as_json: bool, ask_become_pass: bool
+) -> None:
+    """Bring a cluster to another release, host by host; back by itself when one does not serve."""
+    password = sudo_password(ask_become_pass)
+    with reported(as_json) as progress:
+        home = home_of(name)
+        require_record(home)
+        with home.lock():
+            run = known_run(home, progress, password)
+            bundle = _wanted(home.cache, release, progress)
+            done = run_to_end(connected(run, _upgrade(run, bundle, batch, digest, dry_run=dry_run, as_json=as_json)))
+        progress.end()
+        if done is None:
+            return
+        if as_json:
+            print_json({"event": "done", "cluster": name, "release": bundle.digest})
+        else:
+            click.echo(f"Cluster {name} runs release {bundle.digest}.")
+
+
+async def _upgrade(
+    run: "Run", bundle: "Bundle", batch: int, digest: str, *, dry_run: bool, as_json: bool
+) -> "ActionPlan | None":
+    from provisioner.actions.plan_upgrade import plan_upgrade
+    from provisioner.actions.upgrade import find_releases, upgrade
+
+    with run.progress.phase("Look at what is there"):
+        current = await find_releases(run)
+    plan = plan_upgrade(run.spec, current, bundle.digest, batch_percent=batch)
+    if not plan_is_wanted(plan, digest, dry_run=dry_run, as_json=as_json):
+        return None
+    return await upgrade(run, bundle, batch_percent=batch)
+
+
+def _wanted(cache: Path, release: str, progress: "Progress") -> "Bundle":
+    from provisioner.bundle.build import ensure_bundle
+    from provisioner.bundle.files import imported
+
+    if not release:
+        return ensure_bundle(cache, progress.line)
+    if found := imported(cache, release):
+        return found
+    raise InventoryError(
+        f"there is no release {release}", why=f"{cache / 'imported'} does not hold it",
+        next_step="Bring it in with `provision bundle import FILE`.",
+    )  # fmt: skip
+
+
+@click.group()
+def bundle() -> None:
+    """Carry a release to where no registry is."""
+
+
+@bundle.command("export")
+@click.argument("file", type=click.Path(path_type=Path))
+@JSON
+def export(file: Path, as_json: bool) -> None:
+    """Write the release that is installed here, with all that hosts need, into one file."""
+    from provisioner.bundle.build import ensure_bundle
+    from provisioner.bundle.files import export_bundle
+
+    with reported(as_json) as progress:
+        found = run_to_end(asyncio.to_thread(ensure_bundle, home_of("none").cache, progress.line))
+        export_bundle(found, file)
+        progress.end()
+        if as_json:
+            print_json({"event": "done", "release": found.digest, "file": str(file)})
+        else:
+            click.echo(f"Release {found.digest} is in {file}.")
+
+
+@bundle.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@JSON
+def import_(file: Path, as_json: bool) -> None:
+    """Check such a file and keep its release, for `upgrade --to`."""
+    from provisioner.bundle.files import import_bundle
+
+    with reported(as_json) as progress:
+        found = import_bundle(file, home_of("none").cache)
+        progress.end()
+        if as_json:
+            print_json({"event": "done", "release": found.digest})
+        else:
+            click.echo(f"Release {found.digest} is here.")
