@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner import commands
+from provisioner.cli_certs import certs
 from provisioner.cli_etcd import etcd
 from provisioner.cli_federation import federation
 from provisioner.cli_nodes import nodes
@@ -44,6 +45,7 @@ def provision() -> None:
     """Make machines that answer SSH into Kubernetes clusters, and keep them so."""
 
 
+provision.add_command(certs)
 provision.add_command(etcd)
 provision.add_command(federation)
 provision.add_command(nodes)

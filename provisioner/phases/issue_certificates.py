@@ -69,6 +69,14 @@ def issue_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> int:
     return issued
 
 
+def leaf_files(spec: ClusterSpec, pki: Path) -> list[tuple[str, str, Path]]:
+    """(name in the catalogue, host or empty, certificate file) for every leaf, whether it exists or not."""
+    return [
+        (entry.name, host.name if host else "", stem.with_name(f"{stem.name}.crt"))
+        for entry, host, stem in _leaves(spec, pki)
+    ]
+
+
 def host_files(host: HostSpec, pki: Path) -> dict[str, str]:
     """Path below /etc/kubernetes/pki -> file here, for everything that belongs on the host."""
     facts = _facts(host)
