@@ -8,6 +8,7 @@ import click
 
 from provisioner import commands
 from provisioner.cli_certs import certs
+from provisioner.cli_diagnose import diagnose
 from provisioner.cli_etcd import etcd
 from provisioner.cli_federation import federation
 from provisioner.cli_nodes import nodes
@@ -46,6 +47,7 @@ def provision() -> None:
 
 
 provision.add_command(certs)
+provision.add_command(diagnose)
 provision.add_command(etcd)
 provision.add_command(federation)
 provision.add_command(nodes)
