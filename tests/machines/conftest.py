@@ -93,6 +93,14 @@ class Operator:
         return json.loads(self.kubectl("get", *args, "-o", "json"))
 
 
+def carry_out(cluster: Operator, name: str, **variables: str) -> Done:
+    """A runbook's mitigation, as an operator has it carried out."""
+    settings = [f"--set={key}={value}" for key, value in {"CLUSTER": NAME, **variables}.items()]
+    # The page's commands are found where the operator finds them.
+    env = {**cluster.env, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    return run([str(BIN / "provision"), "runbook", "run", name, *settings], env=env, timeout=400)
+
+
 def leftovers() -> dict[str, list[str]]:
     """What a cluster could leave on this machine, by kind; compared before and after."""
     processes = [

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.machines.conftest import NAME, WEB, Operator
+from tests.machines.conftest import NAME, WEB, Operator, carry_out
 
 BUDGETED = f"""
 apiVersion: apps/v1
@@ -82,13 +82,16 @@ def test_a_worker_is_removed_once_its_pods_may_go(cluster: Operator) -> None:
     assert "Nothing to do" in cluster.provision("cluster", NAME).out
 
 
-def test_a_dead_worker_is_removed_without_asking_it(cluster: Operator) -> None:
+def test_a_dead_worker_is_replaced(cluster: Operator) -> None:
     assert cluster.provision("nodes", "add", NAME).code == 0
     assert cluster.provision("machines", "kill", NAME, f"{NAME}-7").code == 0
+    cluster.kubectl("wait", "--for=condition=Ready=Unknown", f"node/{NAME}-7", "--timeout=90s")
 
-    done = cluster.provision("nodes", "remove", NAME, f"{NAME}-7", "--dead")
+    done = carry_out(cluster, "replace_worker", NODE=f"{NAME}-7")
 
     assert done.code == 0, done.err + done.out
+    assert {node["metadata"]["name"] for node in cluster.get("nodes")["items"]} >= {f"{NAME}-8"}
+    assert cluster.provision("nodes", "remove", NAME, f"{NAME}-8").code == 0
     assert len(cluster.get("nodes")["items"]) == 5
 
 

@@ -1,8 +1,6 @@
 """Runbooks, each after its fault: what the page says is done, and then it is well again."""
 
-import os
-
-from tests.machines.conftest import BIN, NAME, Done, Operator, run
+from tests.machines.conftest import NAME, Operator, carry_out, run
 
 
 def on_host(cluster: Operator, number: int, script: str) -> str:
@@ -14,13 +12,6 @@ def on_host(cluster: Operator, number: int, script: str) -> str:
     done = run([*argv, f"root@{address}", "sh", "-s"], stdin=script, timeout=60)
     assert done.code == 0, done.err
     return done.out
-
-
-def carry_out(cluster: Operator, name: str, **variables: str) -> Done:
-    settings = [f"--set={key}={value}" for key, value in {"CLUSTER": NAME, **variables}.items()]
-    # The page's commands are found where the operator finds them.
-    env = {**cluster.env, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    return run([str(BIN / "provision"), "runbook", "run", name, *settings], env=env, timeout=400)
 
 
 def test_a_page_is_not_carried_out_where_its_fault_is_not(cluster: Operator) -> None:

@@ -18,7 +18,7 @@ import pytest
 from cluster.api import resources
 from cluster.client.rest import ApiClient
 from cluster.machinery.status_errors import AlreadyExists, ApiError
-from tests.machines.conftest import NAME, Operator
+from tests.machines.conftest import NAME, Operator, carry_out
 
 WRITE_EVERY = 0.05  # seconds
 
@@ -144,7 +144,7 @@ def test_every_host_gets_the_other_release_and_no_write_is_lost(cluster: Operato
     pods = {pod["metadata"]["uid"] for pod in cluster.get("pods", "-A")["items"]}
 
     with Writer(cluster.kubeconfig) as writer:
-        done = cluster.provision("upgrade", NAME, "--to", digest)
+        done = carry_out(cluster, "upgrade", RELEASE=digest)
 
     assert done.code == 0, done.err + done.out
     print(f"{len(writer.acknowledged)} writes, the longest gap {writer.longest_gap:.1f} s")
