@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.client.component import add_component_flags, go_duration, parse_flags, run_component
+from cluster.client.component import add_bool, add_component_flags, go_duration, parse_flags, run_component
 from cluster.client.rest import ApiClient
 from federation.dns.key_files import KeyFileError
 from federation.dns.providers.choose import EMBEDDED, PROVIDERS, OptionsError, ProviderOptions, check_options
@@ -34,6 +34,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="rfc2136: a name server of the zone, its primary first; may be repeated",
     )  # fmt: skip
     parser.add_argument("--dns-key-file", type=Path, help="rfc2136: the TSIG key, as tsig-keygen writes it")
+    add_bool(parser, "--multicluster-services", True, "members import Services that others export (ServiceExport)")
     sign = parser.add_argument_group("certificates of members' agents")
     sign.add_argument("--cluster-signing-cert-file", type=Path, help="the CA that the apiserver knows clients by")
     sign.add_argument("--cluster-signing-key-file", type=Path, help="its key; without both no agent is let in")
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # only a leader needs them
         from federation.controllers.admit_agents import AdmitAgents, Signer
         from federation.controllers.federated_names import DnsOptions, keep_names
+        from federation.controllers.import_services import ImportServices
         from federation.controllers.propagation import run_propagation
         from federation.controllers.watch_members import WatchMembers
 
@@ -67,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(members.run(), name="members")
             tasks.create_task(run_propagation(client, members), name="propagation")
+            if options.multicluster_services:
+                imports = ImportServices(members.clusters, members.secrets, isolated=lambda: members.isolated)
+                tasks.create_task(imports.run(), name="imports")
             if options.dns_zone:
                 epoch = epochs[-1] if epochs else None
                 dns = DnsOptions(options.federation_name, options.dns_zone, provider, epoch)
