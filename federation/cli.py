@@ -309,6 +309,14 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
 )
 @click.option("--context", default=None, help="Context of that kubeconfig (default its current one).")
 @click.option("--pull", is_flag=True, help="The federation does not reach the cluster: an agent in it connects to us.")
+@click.option("--configure-dns", is_flag=True, help="Let the cluster's DNS resolve names of the federation.")
+@click.option(
+    "--dns-server",
+    "dns_servers",
+    multiple=True,
+    metavar="ADDRESS[:PORT]",
+    help="With --configure-dns: a name server of the zone that the cluster reaches; may be repeated.",
+)
 @click.option("--image", default="", help="With --pull: image of the agent, for a Deployment in the cluster.")
 @FEDERATION
 @JSON
@@ -317,6 +325,8 @@ def join(
     config: Path | None,
     context: str | None,
     pull: bool,
+    configure_dns: bool,
+    dns_servers: tuple[str, ...],
     image: str,
     federation: str | None,
     as_json: bool,
@@ -324,6 +334,7 @@ def join(
     """Make a cluster a member. Safe to repeat, which also renews its login or its agent's invitation."""
     from federation.errors import WrongInputError
     from federation.host import members
+    from federation.membership.member_dns import advice
 
     with reported(as_json):
         if pull:
@@ -335,12 +346,27 @@ def join(
                 f"cluster {cluster} cannot join", why="there is no --kubeconfig",
                 next_step="Give one, or --pull when the cluster can reach the federation and not the other way.",
             )  # fmt: skip
-        joined = asyncio.run(members.join(homes.chosen(federation), cluster, config, context))
+        home = homes.chosen(federation)
+        names = members.names_of(home, dns_servers)
+        if configure_dns and names is None:
+            raise WrongInputError(
+                "which servers answer for the zone is not known here", why="the federation has hosts of its own, "
+                "or listens on any address", next_step="Give --dns-server=ADDRESS[:PORT] for each.",
+            )  # fmt: skip
+        joined = asyncio.run(members.join(home, cluster, config, context))
         server = joined["spec"]["serverAddressByClientCIDRs"][0]["serverAddress"]
+        where = asyncio.run(members.configure_dns(cluster, config, context, names)) if configure_dns and names else ""
         if as_json:
-            print_json({"cluster": cluster, "server": server, "uid": joined["spec"]["uid"]})
-        else:
-            click.echo(f"Cluster {cluster} at {server} is a member.")
+            found = {"cluster": cluster, "server": server, "uid": joined["spec"]["uid"]}
+            print_json({**found, "dnsConfigured": where} if where else found)
+            return
+        click.echo(f"Cluster {cluster} at {server} is a member.")
+        if where:
+            click.echo(f"Its DNS resolves names of the federation: see the ConfigMap {where}.")
+            if names and all(address.startswith("127.") for address, _ in names.servers):
+                click.echo("The zone's name server listens on loopback, where no other host reaches it (--dns-server).")
+        for line in advice(names) if names and not where else ():
+            click.echo(line)
 
 
 def _tell_invited(invited: "Invited", image: str, as_json: bool) -> None:

@@ -4,6 +4,7 @@ Members as the command line asks for them: errors of the federation's own turned
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from cluster.api.resources import Resource
@@ -12,11 +13,14 @@ from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError, NotFound
 from cluster.single_process.identity import write_private
+from federation.dns.providers.choose import EMBEDDED
+from federation.dns.secondaries import read_secondary
 from federation.errors import FederateError, UnfitHostError, UnreachableError, WrongInputError
 from federation.host.control_plane import client
 from federation.host.home import Home
 from federation.membership import invite as inviting, join as joining, leave as leaving
 from federation.membership.agent_manifest import agent_objects, arguments, manifest
+from federation.membership.member_dns import MemberDnsError, Names, configure
 
 
 async def join(home: Home, name: str, kubeconfig: Path, context: str | None) -> Object:
@@ -30,6 +34,42 @@ async def join(home: Home, name: str, kubeconfig: Path, context: str | None) -> 
             raise FederateError(
                 f"cluster {name} is no member", why=str(fault), next_step="Mend that, and join again; nothing is left."
             ) from fault
+
+
+def names_of(home: Home, servers: Sequence[str]) -> Names | None:
+    """
+    What members shall resolve. None: the name servers are not known here, on hosts of their own.
+
+    Args:
+        servers: of the zone; empty: this host's, and its secondaries.
+
+    Raises WrongInputError.
+    """
+    description = home.require()
+    own = [f"{description.bind_address}:{description.dns_port}", *filter(None, description.dns_secondaries.split(","))]
+    given = list(servers) or (list(description.dns_servers) if description.dns_provider != EMBEDDED else own)
+    try:
+        found = [read_secondary(text) for text in given]
+        usable = [one for one in found if not ip_address(one.address).is_unspecified]
+        if not usable or (description.on_hosts and not servers):
+            return None
+        return Names(home.name, description.dns_zone, tuple((one.address, one.port) for one in usable))
+    except (ValueError, MemberDnsError) as fault:
+        raise WrongInputError(
+            "that is no name server for members", why=str(fault), next_step="Give --dns-server=ADDRESS[:PORT], IPv4."
+        ) from fault
+
+
+async def configure_dns(name: str, kubeconfig: Path, context: str | None, names: Names) -> str:
+    """The ConfigMap that was changed. Raises FederateError; the cluster is a member whatever happens here."""
+    async with ApiClient(_login(name, kubeconfig, context), user_agent=joining.USER_AGENT) as member:
+        try:
+            return await configure(member, names)
+        except (ApiError, MemberDnsError) as fault:
+            raise FederateError(
+                f"cluster {name} is a member, but its DNS was not changed", why=str(fault),
+                next_step="Mend that, and join again with --configure-dns.",
+            ) from fault  # fmt: skip
 
 
 def _login(name: str, kubeconfig: Path, context: str | None) -> ClientConfig:
@@ -108,7 +148,7 @@ async def leave(home: Home, name: str, *, force: bool) -> list[str]:
     home.require()
     async with client(home) as federation:
         try:
-            return await leaving.leave(federation, name, force=force)
+            return await leaving.leave(federation, name, force=force, called=home.name)
         except NotFound as fault:
             raise WrongInputError(
                 f"cluster {name} cannot leave", why="there is no such member", next_step="`federate status` lists them."

@@ -20,6 +20,7 @@ from federation.membership import bootstrap_tokens
 from federation.membership.agents import is_pull, lease_name
 from federation.membership.health import LEAVING
 from federation.membership.member_clients import MemberClients, MemberFault, secret_name
+from federation.membership.member_dns import take_back
 from federation.membership.tokens import ACCOUNT, ROLE, is_ours
 
 log = logging.getLogger(__name__)
@@ -38,9 +39,14 @@ class LeaveError(Exception):
     """The member is still one. The message says why and what to do."""
 
 
-async def leave(federation: ApiClient, name: str, *, force: bool = False, delete_workloads: bool = False) -> list[str]:
+async def leave(
+    federation: ApiClient, name: str, *, force: bool = False, delete_workloads: bool = False, called: str = ""
+) -> list[str]:
     """
     What could not be taken back in the member, in words; empty when all was. Without `force` that is an error.
+
+    Args:
+        called: the federation's name; what was put into the member's DNS for it goes, too.
 
     Raises LeaveError; NotFound when there is no such member.
     """
@@ -60,6 +66,8 @@ async def leave(federation: ApiClient, name: str, *, force: bool = False, delete
                 if delete_workloads:
                     await _until_heard(federation, name)
                     await _delete_workloads(member)
+                if called:
+                    await take_back(member, called)
                 left += await _remove_login(member, name)
     except (ApiError, MemberFault, TimeoutError) as error:
         why = str(error) or f"no answer within {FORCED_SECONDS if force else AGENT_SECONDS:g} s"

@@ -9,12 +9,14 @@ import pytest
 from cluster.api import resources
 from cluster.client.kubeconfig import ClientConfig, load_kubeconfig, parse_kubeconfig
 from cluster.client.rest import ApiClient
+from cluster.dns.federations import read_config_map
 from cluster.machinery.status_errors import NotFound
 from cluster.testing import ControlPlane, control_plane
 from federation.api.resources import CLUSTERS
 from federation.membership.facts import collect
 from federation.membership.join import JoinError, join
 from federation.membership.leave import LeaveError, leave
+from federation.membership.member_dns import Names, configure
 from federation.membership.probe import probe
 from tests.integration.federation_processes import Endpoint, federation_apiserver
 
@@ -59,6 +61,39 @@ async def test_a_cluster_joins_twice_under_one_name_never_under_two_and_leaves(
         await federation.get(CLUSTERS, "one")
     with pytest.raises(NotFound):
         await federation.get(resources.SECRETS, "cluster-one", namespace="federation-system")
+
+
+async def test_a_members_dns_is_told_of_the_federation_and_forgets_it_when_it_leaves(federation: ApiClient) -> None:
+    names = Names("prod", "fed.example.com", (("192.0.2.1", 10053),))
+    with control_plane() as plane:
+        config = load_kubeconfig(plane.kubeconfig)
+        await join(federation, "told", config)
+        await told_and_forgotten(federation, config, names)
+
+
+async def told_and_forgotten(federation: ApiClient, config: ClientConfig, names: Names) -> None:
+    async with ApiClient(config) as user:
+        for _ in range(2):
+            assert await configure(user, names) == "kube-system/kube-dns"
+        made = await user.get(resources.CONFIG_MAPS, "kube-dns", namespace="kube-system")
+        assert read_config_map(made["data"]).federations == {"prod": "fed.example.com"}
+        foreign = {"data": {"federations": "prod=fed.example.com,test=t.example.com"}}
+        await user.patch(resources.CONFIG_MAPS, "kube-dns", foreign, namespace="kube-system")
+        corefile = ".:53 {\n    forward . /etc/resolv.conf\n}\n"
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "coredns"},
+            "data": {"Corefile": corefile},
+        }
+        await user.create(resources.CONFIG_MAPS, body, namespace="kube-system")
+        assert await configure(user, names) == "kube-system/coredns"
+        assert await leave(federation, "told", called="prod") == []
+        left = await user.get(resources.CONFIG_MAPS, "kube-dns", namespace="kube-system")
+        assert left["data"] == {"federations": "test=t.example.com"}
+        assert "annotations" not in left["metadata"]
+        coredns = await user.get(resources.CONFIG_MAPS, "coredns", namespace="kube-system")
+        assert coredns["data"]["Corefile"] == corefile
 
 
 async def test_a_login_that_may_not_join_leaves_nothing_behind(federation: ApiClient, member: ControlPlane) -> None:
