@@ -101,7 +101,11 @@ async def invite(home: Home, name: str, kubeconfig: Path | None, context: str | 
 
     With a kubeconfig it is put into the member, too. Raises FederateError.
     """
-    home.require()
+    if home.require().on_hosts:
+        raise UnfitHostError(
+            f"cluster {name} cannot be invited", why="hosts of a federation hold no CA key to sign for its agent",
+            next_step="Join it without --pull, by a kubeconfig whose server the federation's hosts reach.",
+        )  # fmt: skip
     config = _login(name, kubeconfig, context) if kubeconfig is not None else None
     async with client(home) as federation:
         try:

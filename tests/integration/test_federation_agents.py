@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import functools
 import json
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from cluster.client.rest import ApiClient
 from cluster.machinery.status_errors import ApiError, NotFound
 from cluster.testing import ControlPlane, control_plane
 from federation.agent.credentials import load
+from federation.agent.registration import REQUESTS
 from federation.api.kinds import VERSION
 from federation.api.resources import CLUSTERS, PLACEMENTS
 from federation.controllers.links.brakes import CONFIRM
@@ -229,3 +231,47 @@ def test_a_member_that_another_ones_agent_reaches_is_suspected_and_not_given_up(
 
 def secret(world: Federation) -> dict[str, Any]:
     return world.call(lambda it: it.get(resources.SECRETS, "cluster-far", namespace="federation-system"))
+
+
+CUTS = 3
+
+
+def test_a_member_that_is_cut_off_again_and_again_catches_up_and_leaves_no_residue(
+    world: Federation, member: ControlPlane, tmp_path: Path
+) -> None:
+    invited = world.federate("join", "edge", "--pull")
+    login, maps = load_kubeconfig(member.kubeconfig), resources.CONFIG_MAPS
+
+    def copies() -> set[str]:
+        return {one["metadata"]["name"] for one in call(login, lambda it: it.list(maps, namespace="default"))["items"]}
+
+    def change(made: str, deleted: str) -> None:
+        metadata = {"name": made, "namespace": "default"}
+        world.call(lambda it: it.create(maps, {"metadata": metadata}))
+        if deleted:
+            world.call(lambda it: it.delete(maps, deleted, namespace="default"))
+
+    def caught_up(there: str, gone: str) -> bool:
+        return there in copies() and gone not in copies()
+
+    def count(resource: resources.Resource, namespace: str = "") -> int:
+        return len(world.call(lambda it: it.list(resource, namespace=namespace))["items"])
+
+    def residue() -> tuple[int, ...]:
+        systems = ("federation-system", "kube-system")
+        return (count(REQUESTS), count(resources.LEASES), *(count(resources.SECRETS, one) for one in systems))
+
+    before: tuple[int, ...] = ()
+    names = ["", *(f"round-{number}" for number in range(CUTS + 1))]
+    for number in range(1, len(names)):
+        with agent(tmp_path / "log", member.kubeconfig, invited["arguments"]) as running:
+            eventually(lambda: world.cluster("edge").get("phase") == "Ready", "the member is ready", 30)
+            if before:
+                last = functools.partial(caught_up, names[number - 1], names[number - 2])
+                eventually(last, "what changed meanwhile has changed there", 30)
+            before = before or residue()
+            running.kill()
+            running.wait()
+        change(names[number], names[number - 1])
+    assert residue() == before
+    world.federate("leave", "edge", "--force")
