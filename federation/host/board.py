@@ -65,7 +65,7 @@ def _objects() -> list[tuple[resources.Resource, Object]]:
     mine = {"labels": {LOCAL: "true"}}
     rbac = "rbac.authorization.k8s.io"
     reads = ["get", "list", "watch"]
-    shown = ["placements", "clusterplacements", "dnsrecordsets"]
+    shown = ["placements", "clusterplacements", "dnsrecordsets", "dnspolicies", "clusterdnspolicies"]
     return [
         (resources.SERVICE_ACCOUNTS, {
             "apiVersion": "v1", "kind": "ServiceAccount",
@@ -76,6 +76,7 @@ def _objects() -> list[tuple[resources.Resource, Object]]:
             "rules": [
                 {"apiGroups": [CLUSTERS.group], "resources": [CLUSTERS.plural], "verbs": reads},
                 {"apiGroups": [GROUP], "resources": shown, "verbs": reads},
+                {"apiGroups": [""], "resources": ["services"], "verbs": reads},
             ],
         }),
         (resources.named(f"clusterrolebindings.{rbac}"), {

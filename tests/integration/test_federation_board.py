@@ -143,6 +143,11 @@ async def test_the_board_shows_where_things_are_and_how_they_are(
     }  # fmt: skip
     record_set = {"apiVersion": VERSION, "kind": "DNSRecordSet", "metadata": {"name": "web", "namespace": "shop"}}
     await api.create(DNS_RECORD_SETS, {**record_set, "spec": {"records": [record]}})
+    federation.did("create", "service", "clusterip", "web", "--tcp=80", "-n", "shop")
+    weights = [{"cluster": "east", "weight": 3}, {"cluster": "west", "weight": 1}]
+    weighted = {"serviceNames": ["web"], "strategy": "Weighted", "weights": weights}
+    policy = {"apiVersion": VERSION, "kind": "DNSPolicy", "metadata": {"name": "by-weight", "namespace": "shop"}}
+    federation.did("create", "-f", "-", stdin=json.dumps({**policy, "spec": weighted}))
 
     page.expected = ("401",)
     await sign_in(page, federation.url, "wrong")
@@ -179,7 +184,9 @@ async def test_the_board_shows_where_things_are_and_how_they_are(
     assert await text(page, ".tile[data-health=Ready] .badge") == "3/3"
     await page.run("document.getElementById('tab-names').click()")
     await page.run("document.querySelector('.row').click()")
+    await page.until("document.getElementById('details').innerText.includes('by-weight')")
     shown = await text(page, "#details")
+    assert "Weighted: east 3, west 1" in shown
     for words in ("web.shop.prod.svc.fed.example.com", "192.0.2.7", "east", "serves its last answer"):
         assert words in shown
 
@@ -220,6 +227,7 @@ async def test_it_follows_changes_and_finds_back_to_a_server_that_was_gone(page:
 
 
 async def test_what_objects_say_is_shown_and_never_run(page: Page, federation: Endpoint, api: ApiClient) -> None:
+    page.expected = ("404",)  # the Service of the record set is not there
     await add_namespace(api, "shop")
     told = {"type": "Ready", "status": "False", "reason": HOSTILE, "message": HOSTILE}
     await add_cluster(api, "east", HOSTILE[:63], "Unreachable", kubernetesVersion=HOSTILE, conditions=[told])

@@ -92,6 +92,13 @@ def eventually(endpoint: Endpoint, expected: str, *arguments: str, seconds: floa
         time.sleep(0.2)
 
 
+def run(*arguments: str, code: int = 0) -> str:
+    """What `federate` says."""
+    done = subprocess.run(["federate", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, (arguments, done.stdout, done.stderr)
+    return done.stdout or done.stderr
+
+
 def deployment(name: str, replicas: int) -> str:
     labels = {"app": name}
     pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "web", "image": "hanse.local/web:1"}]}}
@@ -118,6 +125,12 @@ async def test_a_federation_from_its_first_day_to_the_leaving_of_a_member(
         for example in sorted((ROOT / "federation" / "examples").glob("*.yaml")):
             operator.did("apply", "--validate=strict", "--dry-run=server", "-f", str(example))
 
+        rows = [row.split() for row in run("get", "deploy", "-n", "shop").splitlines()]
+        assert rows[0] == ["NAME", "CLUSTER", "READY", "UP-TO-DATE", "AVAILABLE", "AGE", "FEDERATED"]
+        assert [row[:3] for row in rows[1:]] == [["web", "east", "2/2"], ["web", "west", "2/2"]]
+        assert "no cluster that answers has" in run("get", "deploy", "nothing", code=2)
+        assert "there is no kind" in run("get", "lamps", code=2)
+
         # A third cluster, which has an object of the same name.
         north.endpoint.did("create", "configmap", "federation-begins", "--from-literal=said=other")
         joined = await carried_out(
@@ -141,6 +154,11 @@ async def test_a_federation_from_its_first_day_to_the_leaving_of_a_member(
             await carried_out("federation_region_lost", CLUSTER="east")
         east.running.send_signal(signal.SIGSTOP)
         eventually(operator, "Unreachable", "get", "clusters.federation", "east", "-o", "jsonpath={.status.phase}")
+        part = json.loads(run("get", "deployments", "-A", "--json"))
+        found = {one["metadata"]["labels"]["federation.hanse.io/cluster"] for one in part["items"]}
+        assert "west" in found
+        assert "east" not in found
+        assert "cluster east is left out: it does not answer in time" in part["warnings"]
         await carried_out("federation_region_lost", CLUSTER="east")
         others = ("get", "placement", "deployment.apps-web", "-n", "shop", "-o", "jsonpath={.spec.clusters[*].name}")
         eventually(operator, "north west", *others)

@@ -4,6 +4,7 @@ import { Api, ApiError } from "./api.js";
 import { Board } from "./board.js";
 import { byId, el, fill, foreign, gathered } from "./dom.js";
 import { clusterDetails, namesDetails, objectDetails } from "./details.js";
+import { described, policyFor } from "./policies.js";
 import { clusterRecord, namesRecord, placementRecord } from "./records.js";
 import { Store, Tally } from "./store.js";
 import { ObjectList, NameList } from "./lists.js";
@@ -181,11 +182,42 @@ class App {
       ? el("p", { class: "hint" }, foreign(key), " is gone.")
       : type === "cluster" ? clusterDetails(found, this.tally.of(key), actions)
         : type === "object" ? objectDetails(found, healthOf, actions)
-          : namesDetails(found, healthOf, actions);
+          : namesDetails(found, this.inForce(found), healthOf, actions);
     const scrolled = root.scrollTop;
     fill(root, close, content);
     root.scrollTop = scrolled;
     if (focused !== null) ([...root.querySelectorAll("button")].find((one) => one.textContent === focused) ?? root).focus();
+  }
+
+  /** The DNS policy of a Service, in words; asked for when its names are looked at, and again when they change. */
+  inForce(names) {
+    const asked = `${names.key} ${names.version}`;
+    if (this.asked !== asked) {
+      this.asked = asked;
+      this.answer = null;
+      this.askPolicy(names).then((answer) => {
+        if (this.asked !== asked) return;
+        this.answer = answer;
+        this.detailed = null;
+        this.dirty();
+      });
+    }
+    return this.answer;
+  }
+
+  async askPolicy({ namespace, name }) {
+    const within = `namespaces/${encodeURIComponent(namespace)}`;
+    try {
+      const [service, own, all] = await Promise.all([
+        this.api.request(`/api/v1/${within}/services/${encodeURIComponent(name)}`),
+        this.api.request(`${GROUP}/${within}/dnspolicies`),
+        this.api.request(`${GROUP}/clusterdnspolicies`),
+      ]);
+      return described(policyFor(service, own.items ?? [], all.items ?? []));
+    } catch (fault) {
+      if (!(fault instanceof ApiError)) throw fault;
+      return { strategy: "", policy: fault.code === 403 ? "not known: you may not read it" : `not known: ${fault.message}` };
+    }
   }
 
   healths() {

@@ -52,6 +52,7 @@ export function objectDetails(placement, healthOf, { showCluster }) {
       ["Policy", placement.policy || "none: every ready cluster gets it"],
       ["Replicas", placement.wanted === null ? "" : `${placement.ready ?? 0} ready of ${placement.wanted} wanted`],
       ["Unplaced", placement.unplaced ? `${many(placement.unplaced, "replica")} that no cluster may have or can hold` : ""],
+      ["Fault", placement.fault],
       ["Suspended", placement.suspended ? "yes: members are left as they are" : ""],
     ]),
     table("On clusters", ["Cluster", "Health", "Ready", "State", "Why"], placement.copies.map((one) =>
@@ -66,12 +67,13 @@ export function objectDetails(placement, healthOf, { showCluster }) {
   ];
 }
 
-export function namesDetails(names, healthOf, { showCluster }) {
+/** `inForce`: {strategy, policy} in words, null while they are being asked for. */
+export function namesDetails(names, inForce, healthOf, { showCluster }) {
   return [
     heading("Service", `${names.namespace}/${names.name}`, names.stale ? tag("serves its last answer", "warn") : null),
     facts([
-      ["Strategy", names.strategy],
-      ["Policy", names.policy],
+      ["Strategy", inForce?.strategy],
+      ["Policy", inForce?.policy],
       ["Trouble", names.faults.map((one) => one.message || one.type).join("; ")],
     ]),
     names.records.map((record) => table(null, ["Answer", "Cluster", "Health", "Weight", "Clients"], record.targets.map((one) => [

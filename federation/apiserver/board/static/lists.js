@@ -135,7 +135,7 @@ export class NameList extends Filtered {
     return [
       el("span", { class: "row-sign", "data-tone": tone, "aria-hidden": "true" }, { bad: "✕", warn: "◷", good: "✓" }[tone]),
       el("span", { class: "row-main" }, el("span", { class: "row-name" }, foreign(one.records[0]?.name ?? one.name, 253)),
-        el("span", { class: "hint" }, foreign(`${one.namespace}/${one.name}`), one.strategy ? [" · ", foreign(one.strategy, 63)] : "")),
+        el("span", { class: "hint" }, foreign(`${one.namespace}/${one.name}`))),
       el("span", { class: "row-side" }, one.stale ? tag("stale", "warn") : el("span", {}, many(one.clusters.size, "cluster")),
         el("span", { class: "hint" }, many(answers, "answer"))),
     ];

@@ -66,6 +66,7 @@ export function placementRecord(object) {
     name: text(template.name),
     policy: text(spec.policy),
     suspended: spec.suspended === true,
+    fault: text(spec.fault),
     unplaced: number(spec.unplaced),
     copies,
     evicting,
@@ -97,7 +98,7 @@ function found(said) {
 /** The one word for an object: the worst of what its members say. */
 function stateOf(record) {
   const states = new Set(record.copies.map((one) => one.state));
-  if (states.has("Failed")) return "Failed";
+  if (states.has("Failed") || record.fault) return "Failed";
   if (states.has("Conflict")) return "Conflict";
   if (record.tombstones.length) return "Deleting";
   if (record.evicting.length) return "Evicting";
@@ -128,8 +129,7 @@ export function namesRecord(object) {
     key: `${object.metadata.namespace}/${object.metadata.name}`,
     namespace: object.metadata.namespace,
     name: object.metadata.name,
-    policy: text(spec.policy),
-    strategy: text(spec.strategy),
+    version: text(object.metadata.resourceVersion),
     records,
     stale: records.some((one) => one.stale),
     faults: conditions.filter((one) => one.status === "False"),
