@@ -10,8 +10,9 @@ import pytest
 
 from cluster.api.resources import CONFIG_MAPS, DEPLOYMENTS, NAMESPACES
 from cluster.client.rest import ApiClient
+from cluster.machinery.objects import Object
 from cluster.testing import ControlPlane, control_plane
-from federation.api.resources import CLUSTER_PLACEMENTS, CLUSTERS, PLACEMENTS
+from federation.api.resources import CLUSTER_PLACEMENTS, CLUSTERS, PLACEMENTS, PROPAGATION_POLICIES
 from federation.membership.leave import leave
 from tests.integration.federation_members import (
     clients,
@@ -103,6 +104,32 @@ async def test_a_member_leaves_with_what_it_runs_or_without_and_replicas_go_on_e
     for resource, name in ((DEPLOYMENTS, "web"), (CONFIG_MAPS, "settings"), (CONFIG_MAPS, "other")):
         assert await get(world.west, resource, name) is None
     await eventually("east still has all of it", moved)
+
+
+async def test_what_no_cluster_may_have_says_so_and_what_one_gets_does_too(world: World) -> None:
+    api = PROPAGATION_POLICIES.api_version
+    selector = {"apiVersion": "v1", "kind": "ConfigMap", "name": "lonely"}
+    placement = {"clusterAffinity": {"clusterNames": ["nowhere"]}}
+    spec: Object = {"resourceSelectors": [selector], "placement": placement}
+    metadata = {"name": "nowhere", "namespace": "default"}
+    policy = {"apiVersion": api, "kind": "PropagationPolicy", "metadata": metadata, "spec": spec}
+    await world.federation.create(PROPAGATION_POLICIES, policy)
+    await world.federation.create(CONFIG_MAPS, config_map("lonely"))
+
+    async def reason() -> str:
+        found = await world.federation.get(PLACEMENTS, "configmap-lonely", namespace="default")
+        conditions = {one["type"]: one for one in found["status"]["conditions"]}
+        return str(conditions["Scheduled"]["reason"])
+
+    async def is_lonely() -> bool:
+        return await reason() == "NoClusterFits"
+
+    async def is_placed() -> bool:
+        return await reason() == "Placed"
+
+    await eventually("it has no place", is_lonely)
+    await world.federation.delete(PROPAGATION_POLICIES, "nowhere", namespace="default")
+    await eventually("it has one", is_placed)
 
 
 async def test_a_dead_member_is_forgotten_within_ten_seconds(world: World) -> None:

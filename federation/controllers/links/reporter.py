@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
 from cluster.client.workqueue import ShutDown, WorkQueue
-from cluster.machinery.objects import Key, Object
+from cluster.machinery.objects import Key, Object, key_of
 from cluster.machinery.status_errors import ApiError, Conflict, NotFound
 from cluster.machinery.timestamps import format_time
 from federation.api.resources import CLUSTER_PLACEMENTS, CLUSTERS, PLACEMENTS
 from federation.controllers.links.brakes import CONFIRM
 from federation.controllers.links.parts import APPLIED, GONE, clusters_of
 from federation.controllers.links.reports import Found
+from federation.placement.scheduled import SCHEDULED, is_scheduled, scheduled_condition
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class StatusReporter:
     async def run(self) -> None:
         """Until cancelled."""
         for informer in (self._placements, self._cluster_placements):
-            informer.add_handler(None, lambda _, new: self._seen(new), self._forget)
+            informer.add_handler(self._note_schedule, lambda _, new: self._seen(new), self._forget)
         try:
             async with asyncio.TaskGroup() as tasks:
                 for number in range(WORKERS):
@@ -164,7 +165,15 @@ class StatusReporter:
             return cached
         return newest if _version(newest) > _version(cached) else cached
 
+    def _note_schedule(self, placement: Object) -> None:
+        """What has no place anywhere, no link has anything to say of."""
+        conditions = (placement.get("status") or {}).get("conditions") or ()
+        said = next((one["status"] for one in conditions if one["type"] == SCHEDULED), "True")
+        if (said == "True") != is_scheduled(placement["spec"]):
+            self._queue.add_after(key_of(placement), GATHER)
+
     def _seen(self, placement: Object) -> None:
+        self._note_schedule(placement)
         home = Key(placement["metadata"].get("namespace") or "", placement["metadata"]["name"])
         newest = self._newest.get(home)
         if newest is not None and _version(newest) <= _version(placement):
@@ -204,10 +213,10 @@ def status_with(placement: Object, found: Mapping[str, Found | None], now: str) 
         else:
             entries[cluster] = one.entry(cluster)
     clusters = [entries[name] for name in sorted(entries) if name in named]
-    conditions = [one for one in before.get("conditions") or () if one["type"] != "Applied"]
-    old = next((one for one in before.get("conditions") or () if one["type"] == "Applied"), None)
-    status: Object = {**before, "clusters": clusters}
-    status["conditions"] = [_applied(placement["spec"], clusters, old, now), *conditions]
+    conditions = {one["type"]: one for one in before.get("conditions") or ()}
+    applied = _applied(placement["spec"], clusters, conditions.pop("Applied", None), now)
+    scheduled = scheduled_condition(placement["spec"], conditions.pop(SCHEDULED, None), now)
+    status: Object = {**before, "clusters": clusters, "conditions": [applied, scheduled, *conditions.values()]}
     status["observedGeneration"] = placement["metadata"].get("generation") or 0
     return status
 

@@ -6,6 +6,7 @@ from cluster.api import resources
 from cluster.apiserver.negotiation import TABLE, View
 from cluster.machinery.objects import Key
 from federation.apiserver.views.placement_events import told
+from federation.placement.scheduled import scheduled_condition
 from federation.placement.story import chapters, events
 
 SPEC: dict[str, Any] = {
@@ -73,3 +74,25 @@ def test_only_who_asks_about_one_object_is_told() -> None:
     table = told(resources.EVENTS, "shop", FIELDS, View(shape=TABLE, version="v1"), placements)
     assert table is not None
     assert table["rows"][0]["cells"][1:4] == ["Normal", "Placed", "deployment/web"]
+
+
+def test_the_condition_says_what_has_no_place_and_keeps_its_time() -> None:
+    passed = [{"cluster": "north", "why": "it is cordoned"}]
+    nowhere = scheduled_condition({"passedOver": passed}, None, "now")
+    assert (nowhere["status"], nowhere["reason"]) == ("False", "NoClusterFits")
+    assert nowhere["message"] == "no cluster may have it: north: it is cordoned"
+    assert scheduled_condition({}, {**nowhere, "lastTransitionTime": "then"}, "now")["lastTransitionTime"] == "then"
+    assert scheduled_condition({"clusters": [{"name": "east"}]}, nowhere, "later") == {
+        "type": "Scheduled",
+        "status": "True",
+        "reason": "Placed",
+        "message": "in 1 clusters: east",
+        "lastTransitionTime": "later",
+    }
+    assert (
+        scheduled_condition({"fault": "x", "clusters": [{"name": "east"}]}, None, "now")["reason"] == "PlacementFault"
+    )
+    assert scheduled_condition({"unplaced": 2, "clusters": [{"name": "east"}]}, None, "now")["status"] == "False"
+    assert scheduled_condition({"tombstones": [{"cluster": "east"}]}, None, "now")["status"] == "True"
+    suspended = scheduled_condition({"suspended": True, "clusters": [{"name": "east"}]}, None, "now")
+    assert (suspended["status"], suspended["reason"]) == ("True", "Suspended")
