@@ -44,7 +44,7 @@ GENERATORS := $(wildcard cluster/*/build_*.py cluster/*/*/build_*.py)
 $(STAMP): pyproject.toml $(GENERATORS) $(wildcard cluster/*/*.proto)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv==0.13.9
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[operator,dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[operator,route53,dev]'
 	set -e; for module in $(subst /,.,$(basename $(GENERATORS))); do $(BIN)/python -m $$module; done
 	touch $@
 

@@ -32,7 +32,8 @@ ACCEPT_NEW_HOST_KEYS = click.option(
 )
 ON_THIS_HOST = (
     "data_dir", "bind_address", "secure_port", "dns_port", "dns_secondaries", "dns_transfer_key_file",
-    "dns_provider", "dns_servers", "dns_key_file",
+    "dns_provider", "dns_servers",
+    "dns_key_file", "dns_zone_id", "dns_private_zone",
 )  # fmt: skip
 """What only a federation that this host serves has."""
 FEDERATION = click.option("--federation", default=None, help="Which federation, when this host has several.")
@@ -61,6 +62,8 @@ def federate() -> None:
     default=None,
     help="rfc2136: TSIG key that may change the zone, as tsig-keygen writes it; it is copied.",
 )
+@click.option("--dns-zone-id", default=None, help="route53: the hosted zone; by default the one of that name.")
+@click.option("--dns-private-zone", is_flag=True, default=None, help="route53: the private zone of that name.")
 @click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="Where the store lies.")
 @click.option("--bind-address", default=None, help="Address to serve at (default 127.0.0.1).")
 @click.option("--secure-port", type=click.IntRange(1, 65535), default=None, help="Port of the API (default 7443).")

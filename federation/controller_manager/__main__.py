@@ -34,6 +34,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="rfc2136: a name server of the zone, its primary first; may be repeated",
     )  # fmt: skip
     parser.add_argument("--dns-key-file", type=Path, help="rfc2136: the TSIG key, as tsig-keygen writes it")
+    parser.add_argument("--dns-zone-id", default="", help="route53: the hosted zone; by default the one of that name")
+    parser.add_argument("--dns-private-zone", action="store_true", help="route53: the private one of that name")
     add_bool(parser, "--multicluster-services", True, "members import Services that others export (ServiceExport)")
     sign = parser.add_argument_group("certificates of members' agents")
     sign.add_argument("--cluster-signing-cert-file", type=Path, help="the CA that the apiserver knows clients by")
@@ -49,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if argv is None else argv)
     epochs: list[int] = []
     provider = ProviderOptions(
-        options.dns_provider, options.dns_zone, tuple(options.dns_server), options.dns_key_file
+        options.dns_provider, options.dns_zone, tuple(options.dns_server), options.dns_key_file,
+        options.dns_zone_id, options.dns_private_zone,
     )  # fmt: skip
     try:
         check_options(provider)

@@ -44,7 +44,8 @@ class ZonePublisher:
             names: those that may have to change, gone ones too.
             synced: everything that decided about the records is known.
         """
-        desired = {name: Desired(group, str(key)) for name, group in by_name(records).items()}
+        express = self._provider.express
+        desired = {name: Desired(express(group), str(key)) for name, group in by_name(records).items()}
         try:
             observed = await self._provider.observe(names)
             plan = plan_changes(desired, observed, self._uid, synced=synced)

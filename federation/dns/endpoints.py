@@ -207,9 +207,7 @@ def _choose(
     due: list[float],
 ) -> str:
     """The first in order, but one that comes back has to stay well for a while before it takes over again."""
-    rank = {cluster: index for index, cluster in enumerate(policy.order)}
-    ordered = sorted(serving, key=lambda member: (rank.get(member.cluster, len(rank)), member.cluster))
-    names = [member.cluster for member in ordered]
+    names = [member.cluster for member in _next_in_order(serving, policy, "")]
     if memory.chosen not in names:
         return names[0]
     better = names[: names.index(memory.chosen)]
@@ -227,7 +225,9 @@ def _records(
     ttl: int,
 ) -> tuple[RecordSet, ...]:
     last = _at_the_end(serving, policy, chosen)
-    found = [_answers(name, last, policy, ttl) for name in (service.global_name, *_hosts(policy, service.domain))]
+    standby = _next_in_order(serving, policy, chosen) if chosen else ()
+    names = (service.global_name, *_hosts(policy, service.domain))
+    found = [_answers(name, last, policy, ttl, standby=standby) for name in names]
     for region in sorted({member.region for member in placed if member.region}):
         near = _in_region(region, serving, policy)
         found.append(_answers(service.region_name(region), near, policy, ttl, otherwise=service.global_name))
@@ -248,6 +248,12 @@ def _at_the_end(serving: Sequence[MemberFacts], policy: DnsPolicy, chosen: str) 
     return list(serving)
 
 
+def _next_in_order(serving: Sequence[MemberFacts], policy: DnsPolicy, chosen: str) -> list[MemberFacts]:
+    rank = {cluster: index for index, cluster in enumerate(policy.order)}
+    others = [member for member in serving if member.cluster != chosen]
+    return sorted(others, key=lambda member: (rank.get(member.cluster, len(rank)), member.cluster))
+
+
 def _in_region(region: str, serving: Sequence[MemberFacts], policy: DnsPolicy) -> list[MemberFacts]:
     if policy.strategy == LOCALITY:
         return [member for member in serving if member.region == region]
@@ -263,16 +269,21 @@ def _hosts(policy: DnsPolicy, domain: str) -> list[str]:
 
 
 def _answers(
-    name: str, members: Sequence[MemberFacts], policy: DnsPolicy, ttl: int, *, otherwise: str = ""
+    name: str,
+    members: Sequence[MemberFacts],
+    policy: DnsPolicy,
+    ttl: int,
+    *,
+    otherwise: str = "",
+    standby: Sequence[MemberFacts] = (),
 ) -> list[RecordSet]:
     name = name.lower()
-    targets: dict[str, list[Target]] = {}
-    for member in members:
-        for address in dict.fromkeys(member.addresses):
-            rtype = "A" if ip_address(address).version == 4 else "AAAA"
-            targets.setdefault(rtype, []).append(_target(address, member, policy))
+    targets, waiting = _by_type(members, policy), _by_type(standby, policy)
     if targets:
-        return [RecordSet(name, rtype, ttl, tuple(targets[rtype])) for rtype in sorted(targets)]
+        return [
+            RecordSet(name, rtype, ttl, targets[rtype], standby=waiting.get(rtype, ()), check=policy.check)
+            for rtype in sorted(targets)
+        ]
     hostnames = [(hostname, member) for member in members for hostname in member.hostnames]
     if hostnames:
         # A name has one CNAME at most: the first member's hostname that could not be resolved here.
@@ -281,7 +292,16 @@ def _answers(
     return [RecordSet(name, "CNAME", ttl, (Target(otherwise.lower()),))] if otherwise else []
 
 
+def _by_type(members: Sequence[MemberFacts], policy: DnsPolicy) -> dict[str, tuple[Target, ...]]:
+    found: dict[str, list[Target]] = {}
+    for member in members:
+        for address in dict.fromkeys(member.addresses):
+            rtype = "A" if ip_address(address).version == 4 else "AAAA"
+            found.setdefault(rtype, []).append(_target(address, member, policy))
+    return {rtype: tuple(targets) for rtype, targets in found.items()}
+
+
 def _target(address: str, member: MemberFacts, policy: DnsPolicy) -> Target:
     weight = policy.weights.get(member.cluster, 1) or 1 if policy.strategy == WEIGHTED else None
     geo = policy.geo.get(member.cluster) if policy.strategy == GEO else None
-    return Target(address, member.cluster, weight, geo.networks if geo else ())
+    return Target(address, member.cluster, weight, geo.networks if geo else (), geo.places if geo else ())

@@ -102,9 +102,14 @@ def _why_held(removals: int, ours: int, *, synced: bool, confirmed: bool) -> str
     return ""
 
 
-def content(group: Group) -> dict[str, tuple[int, frozenset[str]]]:
-    """What a resolver sees of it: TTL and values by type."""
+def content(group: Group) -> dict[str, object]:
+    """What counts of it when two are compared, by type; the order of values does not."""
     return {
-        rtype: (record.ttl, frozenset(target.value.rstrip(".").lower() for target in record.targets))
+        rtype: (
+            record.ttl,
+            frozenset(target._replace(value=target.value.rstrip(".").lower()) for target in record.targets),
+            tuple(sorted(record.standby)),
+            record.check,
+        )
         for rtype, record in group.items()
     }

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from cluster.machinery.objects import Object
 from federation.dns.addresses import AUTO
+from federation.dns.recordsets import HealthCheck
 
 LOCALITY, ROUND_ROBIN, WEIGHTED, FAILOVER, GEO = "Locality", "RoundRobin", "Weighted", "Failover", "Geo"
 
@@ -13,6 +14,8 @@ LOCALITY, ROUND_ROBIN, WEIGHTED, FAILOVER, GEO = "Locality", "RoundRobin", "Weig
 class Geo:
     networks: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    """`country/DE`, `continent/EU`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class DnsPolicy:
     stale_seconds: int = 300
     addresses: str = AUTO
     """Where addresses come from: federation.dns.addresses."""
+    check: HealthCheck | None = None
 
 
 DEFAULT = DnsPolicy()
@@ -43,12 +47,28 @@ def read_policy(spec: Object) -> DnsPolicy:
         order=tuple(spec.get("order") or ()),
         failback_seconds=spec.get("failbackSeconds", 60),
         geo={
-            one["cluster"]: Geo(tuple(one.get("networks") or ()), tuple(one.get("regions") or ()))
+            one["cluster"]: Geo(tuple(one.get("networks") or ()), tuple(one.get("regions") or ()), _places(one))
             for one in spec.get("geo") or ()
         },
         stale_seconds=spec.get("staleSeconds", 300),
         addresses=spec.get("addresses") or AUTO,
+        check=_health_check(spec.get("healthCheck")),
     )
+
+
+def _places(geo: Object) -> tuple[str, ...]:
+    return (
+        *(f"country/{one}" for one in geo.get("countries") or ()),
+        *(f"continent/{one}" for one in geo.get("continents") or ()),
+    )
+
+
+def _health_check(spec: Object | None) -> HealthCheck | None:
+    if not spec:
+        return None
+    protocol = spec.get("protocol") or "TCP"
+    path = "" if protocol == "TCP" else spec.get("path") or "/"
+    return HealthCheck(protocol, spec["port"], path, spec.get("intervalSeconds", 30), spec.get("failures", 3))
 
 
 def policy_for(service: Object, namespaced: Iterable[Object], cluster_wide: Iterable[Object]) -> DnsPolicy:

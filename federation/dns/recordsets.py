@@ -15,6 +15,20 @@ class Target(NamedTuple):
     """How often it is the one that is answered, in relation to the others; None: all are answered."""
     networks: tuple[str, ...] = ()
     """CIDRs of the clients that get it first."""
+    places: tuple[str, ...] = ()
+    """`country/DE`, `continent/EU`: where those clients are, for providers that know where clients are."""
+
+
+class HealthCheck(NamedTuple):
+    """How a provider that can look itself finds out whether a cluster serves."""
+
+    protocol: str
+    """HTTP, HTTPS or TCP."""
+    port: int
+    path: str = ""
+    interval: int = 30
+    """Seconds: 10 or 30."""
+    failures: int = 3
 
 
 class RecordSet(NamedTuple):
@@ -26,6 +40,9 @@ class RecordSet(NamedTuple):
     targets: tuple[Target, ...]
     stale: bool = False
     """Every cluster looks unwell: this is what was answered last."""
+    standby: tuple[Target, ...] = ()
+    """Of failover: who is next, best first, for providers that fail over by themselves. Answered by nobody else."""
+    check: HealthCheck | None = None
 
 
 Group = dict[str, RecordSet]
@@ -48,13 +65,16 @@ def from_spec(spec: Object) -> tuple[RecordSet, ...]:
             each["ttl"],
             tuple(_target(target) for target in each.get("targets") or ()),
             bool(each.get("stale")),
+            tuple(_target(target) for target in each.get("standby") or ()),
+            HealthCheck(**each["check"]) if each.get("check") else None,
         )
         for each in spec.get("records") or ()
     )
 
 
 def _target(raw: Object) -> Target:
-    return Target(raw["value"], raw.get("cluster") or "", raw.get("weight"), tuple(raw.get("networks") or ()))
+    networks, places = (tuple(raw.get(key) or ()) for key in ("networks", "places"))
+    return Target(raw["value"], raw.get("cluster") or "", raw.get("weight"), networks, places)
 
 
 def to_spec(records: Iterable[RecordSet]) -> Object:
@@ -63,15 +83,25 @@ def to_spec(records: Iterable[RecordSet]) -> Object:
 
 
 def _record_object(record: RecordSet) -> Object:
-    targets = []
-    for target in record.targets:
-        raw: dict[str, Any] = {"value": target.value}
-        if target.cluster:
-            raw["cluster"] = target.cluster
-        if target.weight is not None:
-            raw["weight"] = target.weight
-        if target.networks:
-            raw["networks"] = list(target.networks)
-        targets.append(raw)
-    written = {"name": record.name, "type": record.type, "ttl": record.ttl, "targets": targets}
-    return {**written, "stale": True} if record.stale else written
+    written: dict[str, Any] = {"name": record.name, "type": record.type, "ttl": record.ttl}
+    written["targets"] = [_target_object(target) for target in record.targets]
+    if record.stale:
+        written["stale"] = True
+    if record.standby:
+        written["standby"] = [_target_object(target) for target in record.standby]
+    if record.check is not None:
+        written["check"] = record.check._asdict()
+    return written
+
+
+def _target_object(target: Target) -> Object:
+    raw: dict[str, Any] = {"value": target.value}
+    if target.cluster:
+        raw["cluster"] = target.cluster
+    if target.weight is not None:
+        raw["weight"] = target.weight
+    if target.networks:
+        raw["networks"] = list(target.networks)
+    if target.places:
+        raw["places"] = list(target.places)
+    return raw

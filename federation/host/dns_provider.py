@@ -62,8 +62,11 @@ def provider_flags(home: Home, description: Description) -> list[str]:
         return []
     servers = [f"--dns-server={server}" for server in description.dns_servers]
     keys = [f"--dns-key-file={home.dns_key}"] if description.dns_provider == RFC2136 else []
-    return [f"--dns-provider={description.dns_provider}", *servers, *keys]
+    zones = [f"--dns-zone-id={description.dns_zone_id}"] if description.dns_zone_id else []
+    zones += ["--dns-private-zone"] if description.dns_private_zone else []
+    return [f"--dns-provider={description.dns_provider}", *servers, *keys, *zones]
 
 
 def _dns(description: Description) -> tuple[object, ...]:
-    return description.dns_provider, description.dns_zone, description.dns_servers
+    zone = description.dns_zone, description.dns_zone_id, description.dns_private_zone
+    return description.dns_provider, description.dns_servers, *zone

@@ -33,6 +33,10 @@ class Description:
     dns_provider: str = EMBEDDED
     dns_servers: tuple[str, ...] = ()
     """Of the provider rfc2136: the zone's name servers, its primary first."""
+    dns_zone_id: str = ""
+    """Of the provider route53: the hosted zone; empty: the one that is called as the zone is."""
+    dns_private_zone: bool = False
+    """Of the provider route53: of zones of that name, the private one."""
     data_dir: str = ""
     """Absolute; holds the store."""
     bind_address: str = "127.0.0.1"
@@ -133,7 +137,10 @@ class Home:
 
     def provider(self, description: Description) -> ProviderOptions:
         key = self.dns_key if self.dns_key.exists() else None
-        return ProviderOptions(description.dns_provider, description.dns_zone, description.dns_servers, key)
+        return ProviderOptions(
+            description.dns_provider, description.dns_zone, description.dns_servers, key,
+            description.dns_zone_id, description.dns_private_zone,
+        )  # fmt: skip
 
     def read(self) -> Description | None:
         """None when there is no such federation. Raises FederateError for a description that was damaged."""

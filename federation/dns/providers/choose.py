@@ -1,5 +1,6 @@
 """Which provider the federation has, by how it was set up. What a provider needs is imported when it is the one."""
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,8 @@ from federation.dns.key_files import KeyFileError, TsigSecret, read_key_file
 from federation.dns.providers.provider import Provider
 from federation.dns.secondaries import read_secondary
 
-EMBEDDED, RFC2136 = "embedded", "rfc2136"
-PROVIDERS = (EMBEDDED, RFC2136)
+EMBEDDED, RFC2136, ROUTE53 = "embedded", "rfc2136", "route53"
+PROVIDERS = (EMBEDDED, RFC2136, ROUTE53)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,10 @@ class ProviderOptions:
     """RFC 2136: the zone's name servers as ADDRESS or ADDRESS:PORT, its primary first."""
     key_file: Path | None = None
     """RFC 2136: the TSIG key, as tsig-keygen writes it."""
+    zone_id: str = ""
+    """Route53: of the hosted zone; empty: the one that is called as the zone is."""
+    private: bool = False
+    """Route53: of zones of that name, the private one."""
 
 
 class OptionsError(ValueError):
@@ -31,6 +36,10 @@ def check_options(options: ProviderOptions) -> None:
     """Raises OptionsError, KeyFileError."""
     if options.kind not in PROVIDERS:
         raise OptionsError(f"{options.kind!r} is no DNS provider; there are {', '.join(PROVIDERS)}")
+    if options.kind != ROUTE53 and (options.zone_id or options.private):
+        raise OptionsError("--dns-zone-id and --dns-private-zone belong to the DNS provider route53")
+    if options.kind == ROUTE53 and importlib.util.find_spec("boto3") is None:
+        raise OptionsError("the DNS provider route53 needs the package boto3: pip install 'hanse[route53]'")
     given = {"--dns-server": options.servers, "--dns-key-file": options.key_file}
     if options.kind == RFC2136:
         if missing := [name for name, value in given.items() if not value]:
@@ -60,6 +69,10 @@ def provider_of(options: ProviderOptions, federation: str, epoch: int | None) ->
         servers = tuple(Server(*split_server(server)) for server in options.servers)
         settings = Rfc2136Settings(servers, options.zone, _kept(_key_file(options)), federation, epoch)
         return Rfc2136Provider(settings)
+    if options.kind == ROUTE53:
+        from federation.dns.providers.route53 import Route53Provider, Route53Settings
+
+        return Route53Provider(Route53Settings(options.zone, federation, epoch, options.zone_id, options.private))
     return None
 
 

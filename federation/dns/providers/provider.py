@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from federation.dns.plan import Change, Observed
+from federation.dns.recordsets import Group
 
 
 class ProviderError(Exception):
@@ -11,6 +12,9 @@ class ProviderError(Exception):
 
 
 class Provider(Protocol):
+    def express(self, group: Group) -> Group:
+        """What of it this provider can have in a zone; that is what is compared with what is there."""
+
     async def check(self) -> Sequence[str]:
         """
         What is doubtful about the zone and the way to it, in words; nothing when all is well.

@@ -62,6 +62,10 @@ class Rfc2136Provider:
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._followers = Followers(settings.servers[1:])
 
+    def express(self, group: Group) -> Group:
+        """See Provider. Values alone: a server that copies zones knows neither weights nor where clients are."""
+        return {rtype: RecordSet(record.name, rtype, record.ttl, _values(record)) for rtype, record in group.items()}
+
     async def check(self) -> Sequence[str]:
         """See Provider. Whether the key is known, the zone is there, clocks agree, and the others have the zone."""
         query = dns.message.make_query(self._zone, "SOA", flags=0)
@@ -185,6 +189,10 @@ class Rfc2136Provider:
         except KeyFileError as error:
             raise ProviderError(str(error)) from error
         return dns.tsig.Key(dns.name.from_text(key.name), key.secret, ALGORITHMS[key.algorithm])
+
+
+def _values(record: RecordSet) -> tuple[Target, ...]:
+    return tuple(map(Target, dict.fromkeys(target.value for target in record.targets)))
 
 
 def update_message(
