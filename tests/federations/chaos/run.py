@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import orjson
+
 from cluster.api.resources import NAMESPACES
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError
+from federation.api.resources import CLUSTERS, PLACEMENTS
 from tests.federations.chaos.judge import Judge, meddle
 from tests.federations.chaos.schedule import MEMBERS, NAMESPACE, Step, is_trouble, schedule
 from tests.federations.chaos.trouble import Trouble
@@ -35,7 +38,7 @@ class Report:
     writes: Counter[str] = field(default_factory=Counter)
     """In members, by verb."""
     logs: str = ""
-    """The end of the controller manager's, when something was found."""
+    """When something was found: the end of the controller manager's, and all Placements."""
 
     def lines(self) -> list[str]:
         took = sorted(self.converged) or [0.0]
@@ -72,13 +75,27 @@ async def play(rounds: Sequence[tuple[int, Sequence[Step]]], name: str = "replay
                 report.rounds += 1
                 if found:
                     report.findings += [f"{name} round {number}: {one}" for one in found]
-                    report.logs = federation.manager.log.read_text(errors="replace")[-6000:]
+                    report.logs = await _evidence(federation)
                     break
             report.changes, report.troubles = user.done, trouble.done
             for one in federation.members.values():
                 for (verb, _), times in one.writes.items():
                     report.writes[verb] += times
     return report
+
+
+async def _evidence(federation: World) -> str:
+    log = federation.manager.log.read_text(errors="replace")[-6000:]
+    placements = (await federation.api.list(PLACEMENTS, namespace=NAMESPACE))["items"]
+    told = [
+        orjson.dumps({"name": one["metadata"]["name"], "spec": one["spec"], "status": one.get("status")}).decode()
+        for one in placements
+    ]
+    members = (await federation.api.list(CLUSTERS))["items"]
+    clusters = [orjson.dumps(one.get("status")).decode()[:2000] for one in members]
+    process = federation.manager.process
+    ended = f"the controller manager's process: {process.returncode if process is not None else 'never started'}"
+    return "\n".join([log, ended, *told, *clusters])
 
 
 async def _round(

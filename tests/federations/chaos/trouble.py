@@ -10,12 +10,15 @@ from tests.fakes.fake_member import FakeMember
 from tests.federations.chaos.schedule import Step
 from tests.federations.proxy import PASS
 from tests.federations.world import World
+from tests.histories.servers import Server
 
 
 class Trouble:
     def __init__(self, world: World) -> None:
         self._world = world
         self._tasks: set[asyncio.Task[None]] = set()
+        self._dying: set[str] = set()
+        """Parts that were sent SIGKILL, and may not have ended yet."""
         self.done: Counter[str] = Counter()
 
     def begin(self, step: Step) -> None:
@@ -42,21 +45,27 @@ class Trouble:
             case _:
                 return self._misbehave(member, step)
 
+    def _server(self, part: str) -> Server:
+        return self._world.manager if part == "manager" else self._world.apiserver
+
     async def _kill(self, part: str, seconds: float) -> None:
-        server = self._world.manager if part == "manager" else self._world.apiserver
-        await server.kill()
+        self._dying.add(part)
+        await self._server(part).kill()
         await asyncio.sleep(seconds / 2)
         await self._run(part)
 
     async def _pause(self, part: str, seconds: float) -> None:
-        server = self._world.manager if part == "manager" else self._world.apiserver
+        server = self._server(part)
         server.signal(signal.SIGSTOP)
         await asyncio.sleep(seconds)
         server.signal(signal.SIGCONT)
 
     async def _run(self, part: str) -> None:
         """Unless another trouble has started it meanwhile."""
-        server = self._world.manager if part == "manager" else self._world.apiserver
+        server = self._server(part)
+        if part in self._dying and server.process is not None:
+            await server.process.wait()
+            self._dying.discard(part)
         if server.process is None or server.process.returncode is not None:
             await server.start()
 
