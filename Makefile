@@ -98,7 +98,7 @@ soak: setup  ## long runs: a history of 200,000 operations, planted faults, ever
 	HANSE_HYPOTHESIS=searching $(PYTEST) tests/unit -q
 	HANSE_ETCD_BIN="$(abspath $(VENV)/release/bin)" $(PYTEST) tests/soak -q
 	HANSE_CORPUS_SIZE=1000 HANSE_ETCD_BIN="$(abspath $(VENV)/release/bin)" $(PYTEST) tests/integration/badinput -q --timeout=7200
-	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; $(PYTEST) tests/machines -q --timeout=1200 || exit 1; done
+	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; HANSE_LONG=1 $(PYTEST) tests/machines -q --timeout=1200 || exit 1; done
 
 lock:  ## renew the pinned versions of what hosts receive
 	$(BIN)/uv pip compile -q pyproject.toml --generate-hashes --no-header --no-annotate --no-emit-index-url \

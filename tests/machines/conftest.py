@@ -28,6 +28,10 @@ NAME = os.environ.get("HANSE_TEST_CLUSTER", "story")
 KEEP = bool(os.environ.get("HANSE_TEST_KEEP"))
 
 
+long_run = pytest.mark.skipif(not os.environ.get("HANSE_LONG"), reason="takes minutes: `make soak` runs it")
+"""For what waits for clocks of minutes."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Done:
     """What a command did."""

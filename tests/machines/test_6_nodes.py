@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.machines.conftest import NAME, WEB, Operator, carry_out
+from tests.machines.conftest import NAME, WEB, Operator, carry_out, long_run
 
 BUDGETED = f"""
 apiVersion: apps/v1
@@ -82,6 +82,7 @@ def test_a_worker_is_removed_once_its_pods_may_go(cluster: Operator) -> None:
     assert "Nothing to do" in cluster.provision("cluster", NAME).out
 
 
+@long_run
 def test_a_dead_worker_is_replaced(cluster: Operator) -> None:
     assert cluster.provision("nodes", "add", NAME).code == 0
     assert cluster.provision("machines", "kill", NAME, f"{NAME}-7").code == 0
