@@ -9,15 +9,16 @@ The agent's login at the federation: had by a bootstrap token, renewed before it
 
 import asyncio
 import datetime as dt
+import functools
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluster.client.kubeconfig import ClientConfig
 from cluster.client.rest import ApiClient
-from cluster.machinery.status_errors import ApiError, Forbidden, Unauthorized
+from cluster.machinery.status_errors import ApiError
 from cluster.pki.authority import PkiError
 from cluster.pki.issue import KeyPair
 from federation.agent import credentials as store
@@ -112,30 +113,26 @@ class Login:
         """For as long as it takes."""
         pause = FIRST_PAUSE
         while True:
-            try:
-                if lost is None or not await self._by_return(lost):
-                    await self._by_token()
-                log.info("cluster %s has a login at %s", self.invited.cluster, self.invited.server)
-                return
-            except NOT_NOW as fault:
-                log.warning("no login at %s yet: %s", self.invited.server, _words(fault))
+            ways: list[Callable[[], Awaitable[None]]] = [self._by_token]
+            if lost is not None and lost.ends <= self.now() and self._is_pinned(lost):
+                ways.insert(0, functools.partial(self._by_return, lost))
+            for way in ways:
+                try:
+                    await way()
+                except NOT_NOW as fault:
+                    log.warning("no login at %s yet: %s", self.invited.server, _words(fault))
+                else:
+                    log.info("cluster %s has a login at %s", self.invited.cluster, self.invited.server)
+                    return
             await asyncio.sleep(pause * (1 + 0.2 * random.random()))  # noqa: S311  (spreads load)
             pause = min(2 * pause, LAST_PAUSE)
 
-    async def _by_return(self, lost: Credentials) -> bool:
-        """Whether the key of an expired certificate was good for a new one."""
-        if lost.ends > self.now() or not self._is_pinned(lost):
-            return False
+    async def _by_return(self, lost: Credentials) -> None:
+        """With the key of an expired certificate."""
         proof = make_proof(lost.certificate, lost.key, self.now())
         config = ClientConfig(servers=(self.invited.server,), ca_data=lost.authority, token=proof)
         async with ApiClient(config, user_agent=USER_AGENT, connections=2) as client:
-            try:
-                pair = await self._ask(client)
-            except (Unauthorized, Forbidden, DeniedError) as fault:
-                log.warning("the expired certificate is no way back: %s", fault)
-                return False
-        await self._take(lost.authority, pair)
-        return True
+            await self._take(lost.authority, await self._ask(client))
 
     async def _by_token(self) -> None:
         if self.invited.token_file is None:

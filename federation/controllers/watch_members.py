@@ -16,7 +16,7 @@ from cluster.api import resources
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Key, Object
-from cluster.machinery.status_errors import ApiError, NotFound
+from cluster.machinery.status_errors import ApiError, Conflict, NotFound
 from cluster.machinery.timestamps import format_time
 from federation.api.kinds import SYSTEM_NAMESPACE
 from federation.api.resources import CLUSTERS
@@ -239,9 +239,11 @@ class WatchMembers:
         if wanted == before or {**before, "lastProbeTime": None} == {**wanted, "lastProbeTime": None}:
             return
         try:
-            status = {"status": {**wanted, "lastProbeTime": now}}
-            await self._client.patch(CLUSTERS, name, status, subresource="status", patch_type="merge")
-        except NotFound:
-            pass  # it left just now
+            # Over what we saw alone: agents write facts of their own, and who lets a member go writes its phase.
+            metadata = {"resourceVersion": cluster["metadata"]["resourceVersion"]}
+            change = {"metadata": metadata, "status": {**wanted, "lastProbeTime": now}}
+            await self._client.patch(CLUSTERS, name, change, subresource="status", patch_type="merge")
+        except (NotFound, Conflict):
+            pass  # it left just now, or the next round sees what is newer
         except ApiError as fault:
             log.warning("the status of cluster %s is not up to date: %s", name, fault)

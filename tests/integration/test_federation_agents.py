@@ -233,7 +233,7 @@ def secret(world: Federation) -> dict[str, Any]:
     return world.call(lambda it: it.get(resources.SECRETS, "cluster-far", namespace="federation-system"))
 
 
-CUTS = 3
+CUTS = 2
 
 
 def test_a_member_that_is_cut_off_again_and_again_catches_up_and_leaves_no_residue(
