@@ -26,6 +26,7 @@ def board(name: str | None, hours: int, as_json: bool) -> None:
             print_json({"url": given.url, "token": given.token, "expires": given.expires})
             return
         click.echo(f"{given.url}\n\nToken, good until {given.expires}:\n{given.token}")
+        click.echo("The page's certificate is signed by the federation's own CA, which a browser asks about.", err=True)
 
 
 @federate.command()

@@ -240,6 +240,7 @@ def main(argv: Iterable[str] | None = None) -> int:
         for line in (
             trial.kubectl("get", "clusters").rstrip(), "", trial.kubectl("get", "pods", "-o", "wide").rstrip(), "",
             f"export KUBECONFIG={trial.kubeconfig}", "", f"{trial.service_name} is answered by {address} port {port}.",
+            f"`federate board {trial.name}` prints the address of its web page, and a token for it.",
         ):  # fmt: skip
             print(line)  # noqa: T201
     except TrialError as error:
