@@ -3,7 +3,10 @@ What the federation's apiserver has differently from a cluster's: its own kinds,
 """
 
 from cluster.apiserver.profile import Profile
+from cluster.apiserver.registry.services import ServiceStrategy
 from cluster.apiserver.registry.strategies import Generational, JobStrategy
+from cluster.apiserver.registry.strategy import Undo
+from cluster.machinery.objects import Object
 from federation.api.kinds import SYSTEM_NAMESPACE, definitions
 from federation.apiserver.board.serving import BoardPages
 from federation.apiserver.member_authorizer import MemberAuthorizer
@@ -11,6 +14,7 @@ from federation.apiserver.member_restriction import MemberRestriction
 from federation.apiserver.returning_members import ReturningMembers
 from federation.apiserver.views import metrics
 from federation.apiserver.views.serving import VIEWS, MemberViews
+from federation.placement.member_owned import NO_ADDRESS
 
 PLUGINS_OFF = frozenset(
     {
@@ -38,6 +42,28 @@ class ControllerTemplate(Generational):
     """As a Job's: a ReplicationController."""
 
 
+class ServiceTemplate(ServiceStrategy):
+    """
+    Has its addresses in the members, each its own. Here it has the one that is none.
+
+    Helm and others who wait for a Service take it to be there once it has an address; what it is does not matter to
+    them.
+    """
+
+    async def begin_create(self, obj: Object, *, dry_run: bool) -> Undo | None:
+        self._fill_in(obj)
+        return await super().begin_create(obj, dry_run=dry_run)
+
+    async def begin_update(self, new: Object, old: Object, *, dry_run: bool) -> Undo | None:
+        self._fill_in(new)
+        return await super().begin_update(new, old, dry_run=dry_run)
+
+    def _fill_in(self, obj: Object) -> None:
+        spec = obj.get("spec") or {}
+        if spec.get("type") != "ExternalName" and not spec.get("clusterIP"):
+            spec["clusterIP"], spec["clusterIPs"] = NO_ADDRESS, [NO_ADDRESS]
+
+
 def profile() -> Profile:
     return Profile(
         definitions=(*definitions(), *metrics.definitions()),
@@ -50,5 +76,9 @@ def profile() -> Profile:
         views=MemberViews,
         viewed=VIEWS | metrics.VIEWS,
         public=BoardPages(),
-        strategies={"jobs.batch": JobTemplate, "replicationcontrollers": ControllerTemplate},
+        strategies={
+            "jobs.batch": JobTemplate,
+            "replicationcontrollers": ControllerTemplate,
+            "services": ServiceTemplate,
+        },
     )

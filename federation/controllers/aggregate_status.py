@@ -7,6 +7,7 @@ statuses become one (federation.placement.aggregate).
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
@@ -37,6 +38,12 @@ class AggregateStatus:
         """What our last write was answered, until the template is read that new."""
         self._without: set[tuple[str, str]] = set()
         """Kinds that have no status of their own to write."""
+
+        self._listeners: list[Callable[[Ref], None]] = []
+
+    def listen(self, listener: Callable[[Ref], None]) -> None:
+        """Be told of every status that was written."""
+        self._listeners.append(listener)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -87,7 +94,7 @@ class AggregateStatus:
 
     async def _bring_up_to_date(self, ref: Ref) -> None:
         placement = (self._placements if ref.namespace else self._cluster_placements).get(placement_key(ref))
-        template, resource = self._template(ref), self._templates.resource_of(ref)
+        template, resource = self.template(ref), self._templates.resource_of(ref)
         if placement is None or template is None or resource is None or (ref.group, ref.kind) in self._without:
             return
         if placement["spec"]["template"].get("uid") != template["metadata"]["uid"]:
@@ -104,13 +111,15 @@ class AggregateStatus:
                 resource, ref.name, body, namespace=ref.namespace, subresource="status", patch_type="merge"
             )
         except NotFound:
-            if self._template(ref) is not None:
+            if self.template(ref) is not None:
                 self._without.add((ref.group, ref.kind))
             return
         self._newest[ref] = answer
-        asyncio.get_running_loop().call_later(BEHIND, self._template, ref)
+        for listener in self._listeners:
+            listener(ref)
+        asyncio.get_running_loop().call_later(BEHIND, self.template, ref)
 
-    def _template(self, ref: Ref) -> Object | None:
+    def template(self, ref: Ref) -> Object | None:
         """With our own last write in it, which is forgotten once the template is read that new."""
         read, newest = self._templates.get(ref), self._newest.get(ref)
         if read is None or newest is None or read["metadata"]["uid"] != newest["metadata"]["uid"]:

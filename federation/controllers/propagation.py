@@ -17,6 +17,7 @@ from federation.controllers.links.sources import Sources, informers
 from federation.controllers.place import Placer, PlacerSources
 from federation.controllers.placing.policy_book import PolicyInformers
 from federation.controllers.propagate import Propagate
+from federation.controllers.shadow_replica_sets import ShadowReplicaSets
 from federation.controllers.templates import RETURN, Templates
 from federation.controllers.watch_members import WatchMembers
 
@@ -41,6 +42,9 @@ async def run_propagation(client: ApiClient, members: WatchMembers) -> None:
             isolated=lambda: members.isolated,
         )
         statuses = AggregateStatus(client, templates, sources.placements, sources.cluster_placements)
+        shadows = ShadowReplicaSets(client, statuses.template)
+        statuses.listen(shadows.changed)
+        templates.listen(lambda ref, _: shadows.changed(ref))
         propagate = Propagate(sources, members.secrets, reporter)
         members.more_conditions = propagate.conditions
         namespaces = Informer(reading, resources.NAMESPACES, last_backoff=RETURN)
@@ -53,4 +57,5 @@ async def run_propagation(client: ApiClient, members: WatchMembers) -> None:
             tasks.create_task(placer.run(), name="placer")
             tasks.create_task(reporter.run(), name="status of placements")
             tasks.create_task(statuses.run(), name="status of templates")
+            tasks.create_task(shadows.run(), name="ReplicaSets for Helm")
             tasks.create_task(propagate.run(), name="propagate")

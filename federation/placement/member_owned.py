@@ -21,6 +21,8 @@ class Line:
     unless_set: bool = False
 
 
+NO_ADDRESS = "0.0.0.0"  # noqa: S104  (nobody listens there)
+"""Address of a Service at the federation, for those who wait for one; it stays here, whoever is said to have set it."""
 METADATA = (
     Line(("uid",), "identity of the template at the federation"),
     Line(("resourceVersion",), "of the federation's store"),
@@ -128,6 +130,8 @@ def _drop(value: Any, path: tuple[str, ...], owned: list[Object], *, unless_set:
     inner = [fields[f"f:{first}"] for fields in owned if f"f:{first}" in fields]
     if rest:
         _drop(value[first], rest, inner, unless_set=unless_set)
+    elif value[first] in (NO_ADDRESS, [NO_ADDRESS]):
+        del value[first]
     elif value[first] not in ("None", ["None"]) and not (unless_set and inner):
         # None is no address but the wish to have none: it makes a Service headless everywhere.
         del value[first]

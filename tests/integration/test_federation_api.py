@@ -50,7 +50,7 @@ def test_templates_are_stored_as_they_are_in_a_fresh_namespace(federation: Endpo
     federation.did("create", "job", "once", "--image=nginx", "-n", "shop")
     federation.did("create", "service", "nodeport", "web", "--tcp=80:80", "-n", "shop")
     service = json.loads(federation.did("get", "service", "web", "-n", "shop", "-o", "json"))
-    assert "clusterIP" not in service["spec"]
+    assert service["spec"]["clusterIP"] == "0.0.0.0"
     assert "nodePort" not in service["spec"]["ports"][0]
     federation.did("patch", "service", "web", "-n", "shop", "-p", '{"spec":{"type":"LoadBalancer"}}')
     everything = federation.did("get", "services,serviceaccounts,ipaddresses,servicecidrs", "-A", "-o", "name")

@@ -1,6 +1,8 @@
 """kubectl and Helm at the federation find what they know from one cluster: rollouts end, waits return."""
 
 import asyncio
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +10,11 @@ import pytest
 
 from cluster.client.rest import ApiClient
 from cluster.testing import control_plane
+from tests.helm_programs import PINS, helm_program
 from tests.integration.federation_members import controllers, join_members
 from tests.integration.federation_processes import NEEDS_KUBECTL, Endpoint, federation_apiserver
+
+CHART = Path(__file__).parents[1] / "charts" / "shop"
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +47,21 @@ def test_rollout_status_wait_and_delete_end(endpoint: Endpoint) -> None:
     endpoint.did("create", "job", "once", "--image=registry.test/once:1")
     endpoint.did("delete", "deployment", "web", "--timeout=20s")
     endpoint.did("wait", "placement/deployment.apps-web", "--for=delete", "--timeout=20s")
+
+
+@pytest.mark.parametrize("version", PINS)
+def test_helm_waits_for_what_it_installs(endpoint: Endpoint, version: str) -> None:
+    helm = helm_program(version)
+    environment = {"HOME": str(endpoint.home), "KUBECONFIG": str(endpoint.kubeconfig), "PATH": os.environ["PATH"]}
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [helm, *arguments], env=environment, capture_output=True, text=True, timeout=90, check=False
+        )
+        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+        return done.stdout
+
+    here = ("--namespace=shop", "--timeout=60s", "--wait")
+    run("install", "shop", str(CHART), "--set=jobs=false", "--create-namespace", *here)
+    assert "deployed" in run("status", "shop", "--namespace=shop")
+    run("uninstall", "shop", *here)
