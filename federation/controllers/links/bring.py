@@ -29,7 +29,6 @@ from federation.controllers.links.rendering import rendered_for
 from federation.controllers.links.waiting import ForKind, ForObject
 from federation.controllers.links.writes import Taken
 from federation.placement.dependencies import dependencies_of
-from federation.placement.members import member_of
 
 RELOOK = 60.0  # seconds between looks at what is not ours, and therefore not watched
 DRIFTS = Counter("hanse_federation_drift_corrections_total", "Changes in members that were set back.", ("cluster",))
@@ -55,10 +54,10 @@ class Bringer:
         resource = self._resource_for(ref, part, template)
         if resource is None:
             return
-        cluster = desk.sources.cluster(desk.name)
-        if cluster is None:
+        member = desk.member()
+        if member is None:
             return
-        rendered = rendered_for(template, part, member_of(cluster), desk.sources.overrides_for(template))
+        rendered = rendered_for(template, part, member, desk.sources.overrides_for(template))
         memory = desk.memory.get(ref)
         known = desk.known(ref)
         action: Action = Look()

@@ -14,6 +14,7 @@ from federation.controllers.links.reports import Found, Reporter
 from federation.controllers.links.served import Served
 from federation.controllers.links.waiting import ForKind, ForObject, Waiting
 from federation.controllers.links.writes import Writer
+from federation.placement.members import Member, member_of
 from federation.placement.policies import OverridePolicy
 
 
@@ -57,11 +58,22 @@ class Desk:
         """Objects whose first write was answered, however."""
         self.doubtful: set[Ref] = set()
         """What is known of them is out of date."""
+        self._member: tuple[Object, Member] | None = None
+        """From which Cluster object, and what."""
 
     # --- what is known -------------------------------------------------------------------------------------
 
     def known(self, ref: Ref) -> Known:
         return Nowhere.UNSEEN if ref in self.doubtful else self.served.copy(ref)
+
+    def member(self) -> Member | None:
+        """The member as placement sees it; None while its Cluster is not there."""
+        cluster = self.sources.cluster(self.name)
+        if cluster is None:
+            return None
+        if self._member is None or self._member[0] is not cluster:
+            self._member = (cluster, member_of(cluster))
+        return self._member[1]
 
     async def ask(self, ref: Ref, resource: Resource) -> Known:
         """The member itself. Raises ApiError."""

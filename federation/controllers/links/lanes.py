@@ -36,6 +36,9 @@ class Lanes(WorkQueue[K]):
             self._slow[key] = None
             self._wake()
 
+    def is_worked_on(self, key: K) -> bool:
+        return key in self._working
+
     async def until_shorter(self, length: int) -> None:
         """Wait until fewer keys wait."""
         while len(self) >= length:

@@ -65,6 +65,8 @@ class Link:
         """Why nothing may be deleted; empty when it may."""
         self._dirty: set[Ref] = set()
         """Objects that the federation changed, so that more than the member's copy has to be looked at."""
+        self._echoed: set[Ref] = set()
+        """Objects whose copy changed while they were worked on: most of the time by that."""
         self._stranded: set[Ref] = set()
         """Objects whose turn came while the member did not answer."""
         self._feed, self._kinds = asyncio.Event(), asyncio.Event()
@@ -134,6 +136,9 @@ class Link:
     def _copy_changed(self, ref: Ref, gone: bool) -> None:
         if ref.kind == "CustomResourceDefinition":
             self._served.look_again()
+        if not gone and self._queue.is_worked_on(ref):
+            self._echoed.add(ref)
+            return
         memory = self._desk.memory.get(ref)
         if memory is not None and not gone and ref not in self._dirty:
             copy, settled = self._served.copy(ref), memory.settled
@@ -225,6 +230,9 @@ class Link:
                 self._queue.forget(ref)
             finally:
                 self._queue.done(ref)
+                if ref in self._echoed:
+                    self._echoed.discard(ref)
+                    self._copy_changed(ref, gone=False)
 
     async def _look_at(self, ref: Ref) -> None:
         if self._leaving:

@@ -57,6 +57,8 @@ class Sources:
         self._overrides = (overrides, cluster_overrides)
         self._listeners: dict[str, Listener] = {}
         self._policies: list[OverridePolicy] | None = None
+        self._outliving: set[Ref] = set()
+        """Objects with tombstones among the ClusterPlacements: few, and asked for all the time."""
         templates.listen(self._template_changed)
         for informer in (placements, cluster_placements):
             informer.add_handler(self._placement_added, self._placement_changed, self._placement_gone)
@@ -89,7 +91,7 @@ class Sources:
     def placements_of(self, ref: Ref) -> list[Object]:
         """Tombstones that outlived their namespace first."""
         found = []
-        if ref.namespace:
+        if ref in self._outliving:
             found.append(self.cluster_placements.get(outliving_key(ref)))
         found.append((self.placements if ref.namespace else self.cluster_placements).get(placement_key(ref)))
         return [one for one in found if one is not None]
@@ -120,15 +122,21 @@ class Sources:
             self._tell(ref, clusters_of(placement), at_once=at_once)
 
     def _placement_added(self, placement: Object) -> None:
+        ref = ref_of_template(placement)
+        if ref.namespace and not placement["metadata"].get("namespace"):
+            self._outliving.add(ref)
         informer = self.placements if placement["metadata"].get("namespace") else self.cluster_placements
-        self._tell(ref_of_template(placement), clusters_of(placement), at_once=not informer.catching_up)
+        self._tell(ref, clusters_of(placement), at_once=not informer.catching_up)
 
     def _placement_changed(self, old: Object, new: Object) -> None:
         if old["spec"] != new["spec"] or old["metadata"]["uid"] != new["metadata"]["uid"]:
             self._tell(ref_of_template(new), clusters_of(old) | clusters_of(new), at_once=True)
 
     def _placement_gone(self, placement: Object) -> None:
-        self._tell(ref_of_template(placement), clusters_of(placement), at_once=True)
+        ref = ref_of_template(placement)
+        if not placement["metadata"].get("namespace"):
+            self._outliving.discard(ref)
+        self._tell(ref, clusters_of(placement), at_once=True)
 
     def _tell(self, ref: Ref, clusters: set[str], *, at_once: bool) -> None:
         for cluster in clusters:
