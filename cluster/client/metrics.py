@@ -61,6 +61,11 @@ class Gauge(Counter):
         """Ask `function` at each scrape instead of being told."""
         self._functions[labels] = function
 
+    def forget(self, *labels: str) -> None:
+        """What it measured is there no more."""
+        self._functions.pop(labels, None)
+        self._values.pop(labels, None)
+
     def samples(self) -> list[str]:
         for labels, function in self._functions.items():
             self._values[labels] = function()

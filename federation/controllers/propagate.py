@@ -43,6 +43,8 @@ class Propagate:
         self._running: dict[str, _Running] = {}
         self._changed = asyncio.Event()
         self._faults: dict[str, str] = {}
+        self._configs: dict[str, tuple[object, ClientConfig]] = {}
+        """How members are reached, and the versions of the objects that say so."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -77,7 +79,7 @@ class Propagate:
             if cluster["spec"].get("syncMode") == "Pull":
                 continue
             try:
-                wanted[name] = member_config(cluster, self._secrets.get(Key(SYSTEM_NAMESPACE, secret_name(cluster))))
+                wanted[name] = self._config(name, cluster)
             except MemberFault as fault:
                 if self._faults.get(name) != str(fault):
                     log.warning("nothing can be propagated to cluster %s: %s", name, fault)
@@ -85,6 +87,7 @@ class Propagate:
             else:
                 self._faults.pop(name, None)
         for name in [name for name in self._running if name not in wanted]:
+            self._configs.pop(name, None)
             self._running.pop(name).task.cancel()
         for name, config in wanted.items():
             running = self._running.get(name)
@@ -96,6 +99,16 @@ class Propagate:
                 before.cancel()
             task = tasks.create_task(self._keep(name, config, before), name=f"link {name}")
             self._running[name] = _Running(config, task)
+
+    def _config(self, name: str, cluster: Object) -> ClientConfig:
+        """Raises MemberFault. Clusters' statuses change all the time, and a kubeconfig takes a while to read."""
+        metadata, secret = cluster["metadata"], self._secrets.get(Key(SYSTEM_NAMESPACE, secret_name(cluster)))
+        version = secret["metadata"].get("resourceVersion") if secret is not None else None
+        seen = (metadata.get("uid"), metadata.get("generation"), version)
+        known = self._configs.get(name)
+        if known is None or known[0] != seen:
+            known = self._configs[name] = (seen, member_config(cluster, secret))
+        return known[1]
 
     async def _keep(self, name: str, config: ClientConfig, before: asyncio.Task[None] | None) -> None:
         """A link that runs; a fault of it is no fault of the others."""

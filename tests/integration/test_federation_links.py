@@ -406,3 +406,17 @@ async def test_what_a_member_refuses_is_said_in_its_words(endpoint: Endpoint, ea
         template = await links.federation.create(CONFIG_MAPS, config_map(fresh_name("settings")))
         await links.place(template, east.name)
         await links.told(template, east.name, "Failed", message="no settings here")
+
+
+async def test_a_member_that_says_nothing_from_the_start_is_told_of(
+    endpoint: Endpoint, east: FakeMember, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("federation.controllers.links.served.SLOW", 0.3)
+    async with linked(endpoint, east, start=False) as links:
+        east.hang()
+        await links.start()
+        template = await links.federation.create(CONFIG_MAPS, config_map(fresh_name("settings")))
+        await links.place(template, east.name)
+        await links.told(template, east.name, "Pending", message="does not say which kinds it serves")
+        east.resume()
+        await links.told(template, east.name, "Applied")

@@ -91,10 +91,16 @@ class Bringer:
             return None  # read in another version just now: it is told again
         found = desk.served.resource(wanted)
         if found is not None:
-            return found if desk.reads(ref, found) else None
+            if desk.reads(ref, found):
+                return found
+            if desk.served.is_slow((ref.group, ref.kind)):
+                desk.say(ref, part, PENDING, f"the cluster's objects of kind {ref.kind} cannot be listed")
+            return None
         desk.waiting.add(ref, ForKind(ref.group, ref.kind))
         if desk.served.known:
             desk.say(ref, part, PENDING, self._not_served(template))
+        elif desk.served.silent:
+            desk.say(ref, part, PENDING, "the cluster does not say which kinds it serves")
         return None
 
     def _not_served(self, template: Object) -> str:

@@ -89,6 +89,8 @@ class Link:
                 for number in range(WORKERS):
                     tasks.create_task(self._work(), name=f"{self.name}: worker {number}")
         finally:
+            for gauge in (QUEUE, HELD_COPIES):
+                gauge.forget(self.name)
             self._sources.forget(self.name)
             self._queue.shut_down()
 

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 SETTLE = 0.1  # seconds: definitions often come several at once, and discovery follows them at a distance
 RENEW = 120.0  # seconds between looks without a reason
 RETRY = 2.0  # seconds after a look that failed
+SLOW = 10.0  # seconds after which who waits for a kind is told that it cannot be read
 Kind = tuple[str, str]
 """(group, kind)"""
 
@@ -35,6 +36,7 @@ class _Read:
     def __init__(self, resource: Resource, informer: Informer) -> None:
         self.resource, self.informer = resource, informer
         self.tasks: list[asyncio.Task[None]] = []
+        self.since = asyncio.get_running_loop().time()
         self.fresh: dict[Key, tuple[int, Copy]] = {}
         """What our writes were answered, until the informer has come as far."""
 
@@ -62,6 +64,8 @@ class Served:
         self._tasks: asyncio.TaskGroup | None = None
         self.known = False
         """Discovery was answered once."""
+        self.silent = False
+        """It was asked for, and not answered for long."""
 
     # --- what is served ------------------------------------------------------------------------------------
 
@@ -86,6 +90,13 @@ class Served:
     def is_gone(self, kind: Kind) -> bool:
         """The member was asked, and serves nothing of the kind: no object of it can be there."""
         return self.known and kind not in self._resources and kind[0] not in self._missing
+
+    def is_slow(self, kind: Kind) -> bool:
+        """Whether the member's objects of a kind are not read, although that was tried for long."""
+        read = self._read.get(kind)
+        if read is None or read.informer.has_synced:
+            return False
+        return asyncio.get_running_loop().time() - read.since >= SLOW
 
     # --- what is there -------------------------------------------------------------------------------------
 
@@ -140,6 +151,7 @@ class Served:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            tasks.create_task(self._note_silence(), name=f"{self._name}: silence")
             self._look.set()
             while True:
                 try:
@@ -194,8 +206,19 @@ class Served:
         return read
 
     async def _announce(self, read: _Read) -> None:
-        await read.informer.wait_synced()
+        try:
+            async with asyncio.timeout(SLOW):
+                await read.informer.wait_synced()
+        except TimeoutError:
+            self._on_kinds()
+            await read.informer.wait_synced()
         self._on_kinds()
+
+    async def _note_silence(self) -> None:
+        await asyncio.sleep(SLOW)
+        if not self.known:
+            self.silent = True
+            self._on_kinds()
 
     def _teller(self, resource: Resource, read: _Read) -> "_Tell":
         def tell(obj: Object, *, gone: bool) -> None:

@@ -170,7 +170,7 @@ def test_a_placements_status_is_written_for_the_clusters_that_it_names() -> None
     assert [(one["name"], one["state"]) for one in status["clusters"]] == [
         ("east", APPLIED), ("north", GONE), ("west", PENDING),
     ]  # fmt: skip
-    [condition] = status["conditions"]
+    condition = status["conditions"][0]
     assert (condition["status"], condition["message"]) == ("False", "1 of 2 clusters have it; without: west")
     assert status["observedGeneration"] == 5
     again = {**placement, "status": status}
