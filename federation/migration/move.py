@@ -15,7 +15,7 @@ from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError, NotFound
 from federation.api.refs import Ref, ref_of
 from federation.api.resources import CLUSTER_PROPAGATION_POLICIES, PROPAGATION_POLICIES
-from federation.migration.pins import MIGRATION, application_name, clusters_of, derived, is_pin, moved
+from federation.migration.pins import MIGRATION, application_name, clusters_of, derived, is_pin, is_probe, moved
 from federation.migration.promote import Refused
 from federation.migration.standing import Placed, Unfinished, look, until
 from federation.migration.templates import keeps_data
@@ -70,10 +70,10 @@ class Mover:
         for template in templates:
             for one in await self._policies(template, application, source):
                 found.setdefault(_key(one.pinned), one)
-        for ref in [ref for one in found.values() for ref in one.refs]:
-            placed = await look(self.federation, ref)
-            if not placed.holds(source):
-                raise Refused(f"{ref} is not in {source}")
+        refs = [ref for one in found.values() for ref in one.refs]
+        # Of a move that was killed, workloads may have arrived already.
+        if not any([(await look(self.federation, ref)).holds(source) for ref in refs]):
+            raise Refused(f"{', '.join(map(str, refs))} {'is' if len(refs) == 1 else 'are'} not in {source}")
         for template in templates:
             if keeps_data(template) and not leave_data:
                 raise Refused(
@@ -112,6 +112,7 @@ class Mover:
         refs = tuple(
             ref_of({**one, "metadata": {"name": one["name"], "namespace": namespace}})
             for one in policy["spec"]["resourceSelectors"]
+            if not is_probe(one)
         )
         # Promotion puts workloads and the rest into policies of their own, and so does a move.
         workloads = not policy["metadata"]["name"].endswith("-parts") and any(_runs_pods(ref) for ref in refs)

@@ -13,6 +13,7 @@ from federation.placement.policies import DEFAULT_POLICY, policy_for, propagatio
 MIGRATION = "federation.hanse.io/migration"
 """Label: the application that a policy is of; all its policies move together."""
 _MAX_NAME = 63
+_PROBE = "hanse-migration-"
 
 
 def application_name(first: Ref) -> str:
@@ -37,6 +38,11 @@ def pin(
 
 def selector_for(template: Object) -> Object:
     return {"apiVersion": template["apiVersion"], "kind": template["kind"], "name": template["metadata"]["name"]}
+
+
+def selectors_of(policy: Object | None) -> list[Object]:
+    found: list[Object] = (policy or {}).get("spec", {}).get("resourceSelectors") or []
+    return found
 
 
 def is_pin(policy: Object) -> bool:
@@ -81,3 +87,14 @@ def derived(policy: Object | None, name: str, application: str, template: Object
     placement = {k: v for k, v in (given.get("placement") or {}).items() if k != "clusterAffinities"}
     placement["clusterAffinity"] = made["spec"]["placement"]["clusterAffinity"]
     return {**made, "spec": {**given, **made["spec"], "placement": placement}}
+
+
+def probe_of(namespace: str, application: str) -> Object:
+    """A ConfigMap that nobody needs: where it is put tells whether a policy is in force."""
+    metadata = {"name": f"{_PROBE}{application}", "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+
+def is_probe(selector: Object) -> bool:
+    """Of a policy that a killed migration left behind."""
+    return selector["kind"] == "ConfigMap" and str(selector.get("name")).startswith(_PROBE)

@@ -7,22 +7,32 @@ written, and if it turns out to be otherwise all the same, everything is taken b
 """
 
 import contextlib
-import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cluster.api import resources
 from cluster.api.resources import Resource
 from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Object
-from cluster.machinery.status_errors import ApiError, Invalid, NotFound
+from cluster.machinery.status_errors import AlreadyExists, ApiError, Invalid, NotFound
 from federation.api.refs import Ref, ref_of
 from federation.api.resources import CLUSTER_PROPAGATION_POLICIES, PROPAGATION_POLICIES
 from federation.controllers.links.member_api import MemberApi
 from federation.controllers.links.rendering import change_between, marked
-from federation.migration.pins import application_name, is_pin, pin, priority_over, selector_for
+from federation.migration.pins import (
+    MIGRATION,
+    application_name,
+    clusters_of,
+    is_pin,
+    is_probe,
+    pin,
+    priority_over,
+    probe_of,
+    selector_for,
+    selectors_of,
+)
 from federation.migration.standing import Placed, Unfinished, until
-from federation.migration.templates import selects, template_of, why_not
+from federation.migration.templates import FEDERATED, selects, template_of, why_not
 from federation.placement.dependencies import apply_order, dependencies_of
 from federation.placement.plans import Assignment
 from federation.placement.render import render, seal
@@ -62,6 +72,8 @@ class Promotion:
     namespace_template: Object | None
     """None when the federation has the namespace."""
     policies: tuple[Object, ...]
+    before: tuple[Object, ...] = ()
+    """Policies of an earlier try, as they are stored."""
 
     def lines(self) -> list[str]:
         made = [f"Namespace {self.namespace}"] if self.namespace_template is not None else []
@@ -85,32 +97,37 @@ class Promoter:
 
     async def plan(self, wanted: Sequence[tuple[Resource, str]], namespace: str) -> Promotion:
         """`wanted`: kinds and names. Raises Refused, ApiError."""
-        found = {ref_of(one.template): one for one in [await self._read(*one, namespace) for one in wanted]}
+        if not wanted:
+            raise Refused("there is nothing to promote: name objects, as in deployment/web")
+        read = [await self._read(resource, name, namespace) for resource, name in wanted]
+        application = application_name(ref_of(read[0]))
+        found: dict[Ref, Promoted] = {}
+        refusals = []
+        for (resource, _), live in zip(wanted, read, strict=True):
+            if why := why_not(resource, live):
+                refusals.append(f"{resource.kind} {ref_of(live).name} of {self.cluster} cannot be promoted: {why}")
+            else:
+                found[ref_of(live)] = Promoted(resource, live, template_of(live))
+        if refusals and (not found or any(FEDERATED not in one for one in refusals)):
+            raise Refused("; ".join(refusals))  # what an earlier try has promoted is done; there has to be more to do
         for one in [*found.values()]:
             await self._add_dependencies(one, found)
         await self._add_services(found)
         order = {ref_of(one): at for at, one in enumerate(apply_order([one.template for one in found.values()]))}
         objects = tuple(sorted(found.values(), key=lambda one: order[one.ref]))
-        first = next((one for one in found.values()), None)
-        if first is None:
-            raise Refused("there is nothing to promote: name objects, as in deployment/web")
-        application = application_name(first.ref)
-        policies = await self._policies(application, namespace, objects)
+        policies, before = await self._policies(application, namespace, objects)
         for one in objects:
-            await self._must_be_new(one, {policy["metadata"]["name"] for policy in policies})
+            await self._must_be_new(one, before)
             if where := await self._difference(one):
                 raise Refused(f"{one.ref} of {self.cluster} cannot be adopted: {where} would change")
-        return Promotion(self.cluster, namespace, objects, await self._namespace(namespace), policies)
+        return Promotion(self.cluster, namespace, objects, await self._namespace(namespace), policies, before)
 
-    async def _read(self, resource: Resource, name: str, namespace: str) -> Promoted:
+    async def _read(self, resource: Resource, name: str, namespace: str) -> Object:
         try:
             live = await self.member.get(resource, name, namespace=namespace)
         except NotFound:
             raise Refused(f'{self.cluster} has no {resource.qualified} "{name}" in namespace {namespace}') from None
-        live = {"apiVersion": resource.api_version, "kind": resource.kind, **live}
-        if why := why_not(resource, live):
-            raise Refused(f"{resource.kind} {namespace}/{name} of {self.cluster} cannot be promoted: {why}")
-        return Promoted(resource, live, template_of(live))
+        return {"apiVersion": resource.api_version, "kind": resource.kind, **live}
 
     async def _add_dependencies(self, one: Promoted, found: dict[Ref, Promoted]) -> None:
         for needed in dependencies_of(one.template):
@@ -136,41 +153,51 @@ class Promoter:
                 if selects(live, workloads) and ref_of(live) not in found and not why_not(resources.SERVICES, live):
                     found[ref_of(live)] = Promoted(resources.SERVICES, live, template_of(live))
 
-    async def _policies(self, application: str, namespace: str, objects: Sequence[Promoted]) -> tuple[Object, ...]:
+    async def _policies(
+        self, application: str, namespace: str, objects: Sequence[Promoted]
+    ) -> tuple[tuple[Object, ...], tuple[Object, ...]]:
+        """Those that will be written, and those of the same names that are there since an earlier try."""
         there = [
             *(await self.federation.list(PROPAGATION_POLICIES, namespace=namespace)).get("items", ()),
             *(await self.federation.list(CLUSTER_PROPAGATION_POLICIES)).get("items", ()),
         ]
         templates = [one.template for one in objects]
-        priority = priority_over([*templates, _probe(namespace)], there)
+        priority = priority_over([*templates, probe_of(namespace, application)], there)
         parts = {
             application: [one for one in templates if pod_template(one) is not None],
             f"{application}-parts": [one for one in templates if pod_template(one) is None],
         }
-        made = []
+        made, before = [], []
         for name, some in parts.items():
             known = next((p for p in there if _is(p, namespace, name)), None)
-            if known is not None and not is_pin(known):
-                raise Refused(f"PropagationPolicy {namespace}/{name} is there and not of a migration: rename it first")
-            if some:
-                made.append(pin(name, application, namespace, [*map(selector_for, some)], [self.cluster], priority))
-        return tuple(made)
+            if known is not None:
+                self._must_be_ours(known)
+                before.append(known)
+            selectors = [*map(selector_for, some)]
+            # What an earlier try has promoted stays where it is.
+            selectors += [one for one in selectors_of(known) if one not in selectors and not is_probe(one)]
+            if selectors:
+                made.append(pin(name, application, namespace, selectors, [self.cluster], priority))
+        return tuple(made), tuple(before)
 
-    async def _must_be_new(self, one: Promoted, policies: Collection[str]) -> None:
-        """At the federation; what an earlier try with the same policies left behind counts as new."""
+    def _must_be_ours(self, policy: Object) -> None:
+        metadata = policy["metadata"]
+        title = f"PropagationPolicy {metadata['namespace']}/{metadata['name']}"
+        if not is_pin(policy):
+            raise Refused(f"{title} is there and not of a migration: rename it first")
+        if clusters_of(policy) != [self.cluster]:
+            raise Refused(f"{title} keeps an application of this name in {', '.join(clusters_of(policy))}")
+
+    async def _must_be_new(self, one: Promoted, before: Sequence[Object]) -> None:
+        """At the federation; what an earlier try left behind counts as new."""
         metadata = one.template["metadata"]
+        if any(selector_for(one.template) in selectors_of(policy) for policy in before):
+            return
         try:
             await self.federation.get(one.resource, metadata["name"], namespace=metadata["namespace"])
         except NotFound:
             return
-        try:
-            found = await self.federation.get(
-                PROPAGATION_POLICIES, next(iter(sorted(policies))), namespace=metadata["namespace"]
-            )
-        except NotFound:
-            found = None
-        if found is None or not is_pin(found):
-            raise Refused(f"{one.ref} is at the federation already")
+        raise Refused(f"{one.ref} is at the federation already")
 
     async def _namespace(self, name: str) -> Object | None:
         with contextlib.suppress(NotFound):
@@ -233,9 +260,9 @@ class Promoter:
 
         A ConfigMap that nobody needs tells when. Its name stays in no policy.
         """
-        probe = _probe(promotion.namespace)
-        name = probe["metadata"]["name"]
         *others, last = promotion.policies
+        probe = probe_of(promotion.namespace, last["metadata"]["labels"][MIGRATION])
+        name = probe["metadata"]["name"]
         for policy in others:
             await _put(self.federation, policy)
         selectors = [*last["spec"]["resourceSelectors"], selector_for(probe)]
@@ -243,9 +270,12 @@ class Promoter:
         key = f"{promotion.namespace}/{last['metadata']['name']}"
 
         def lacks(placed: Placed) -> str:
-            return "" if placed.record and placed.record.policy == key else "the new policy is not in force"
+            record = placed.record
+            here = record is not None and [one.cluster for one in record.clusters] == [self.cluster]
+            return "" if here and record is not None and record.policy == key else "the new policy is not in force"
 
-        await self.federation.create(resources.CONFIG_MAPS, probe)
+        with contextlib.suppress(AlreadyExists):  # since an earlier try
+            await self.federation.create(resources.CONFIG_MAPS, probe)
         try:
             await until(self.federation, [ref_of(probe)], lacks, POLICY_SECONDS)
         finally:
@@ -282,20 +312,19 @@ class Promoter:
                 self.federation, [one.ref for one in made],
                 lambda placed: "" if placed.record is None else f"{placed.ref} is still being let go", POLICY_SECONDS,
             )  # fmt: skip
+            known = {policy["metadata"]["name"]: policy for policy in promotion.before}
             for policy in promotion.policies:
+                name = policy["metadata"]["name"]
+                selectors = [one for one in selectors_of(known.get(name)) if not is_probe(one)]
+                if selectors:
+                    await _put(self.federation, {**policy, "spec": {**policy["spec"], "resourceSelectors": selectors}})
+                    continue
                 with contextlib.suppress(NotFound):
-                    await self.federation.delete(
-                        PROPAGATION_POLICIES, policy["metadata"]["name"], namespace=promotion.namespace
-                    )
+                    await self.federation.delete(PROPAGATION_POLICIES, name, namespace=promotion.namespace)
         except (Unfinished, ApiError, TimeoutError) as fault:
             return f"taking it back did not end: {fault}. Nothing was deleted in {self.cluster}; run it again"
         kept = promotion.namespace_template is not None
         return "all is taken back" + (f", but for Namespace {promotion.namespace} at the federation" if kept else "")
-
-
-def _probe(namespace: str) -> Object:
-    name = f"migration-{secrets.token_hex(4)}"
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}}
 
 
 def _is(policy: Object, namespace: str, name: str) -> bool:

@@ -9,6 +9,8 @@ from federation.placement.left_alone import is_propagated, is_propagated_kind
 from federation.placement.render import MANAGED
 from federation.placement.workloads import pod_template
 
+FEDERATED = "it is federated already"
+
 
 def why_not(resource: Resource, live: Object) -> str:
     """Why the object cannot be promoted; empty when it can."""
@@ -18,7 +20,7 @@ def why_not(resource: Resource, live: Object) -> str:
     if not is_propagated_kind(resource) or not is_propagated(live):
         return "the federation does not propagate it"
     if (metadata.get("labels") or {}).get(MANAGED) == "true":
-        return "it is federated already"
+        return FEDERATED
     if metadata.get("deletionTimestamp"):
         return "it is being deleted"
     owner = next((one for one in metadata.get("ownerReferences") or () if one.get("controller")), None)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -230,3 +230,46 @@ async def test_a_promotion_that_ends_in_a_conflict_is_taken_back(world: World) -
     # The same again, of what is there now, works.
     await world.promoter().carry_out(await world.promoter().plan(WEB, "conflict"), 40)
     assert "registry.test/web:2" in json.dumps(await get(world.federation, resources.DEPLOYMENTS, "web", "conflict"))
+
+
+async def test_what_is_killed_anywhere_goes_on_when_it_is_run_again(world: World) -> None:
+    await shop(world, "killed")
+    running = await pods(world.east, "killed")
+    for seconds in (0.03, 0.1, 0.2, 0.4):
+        with contextlib.suppress(TimeoutError, Refused):
+            plan = await world.promoter().plan(WEB, "killed")
+            await killed_after(seconds, world.promoter().carry_out(plan, 40))
+    with contextlib.suppress(Refused):  # which is right when nothing is left to do
+        await world.promoter().carry_out(await world.promoter().plan(WEB, "killed"), 40)
+    for resource, name in WHOLE:
+        found = await get(world.east, resource, name, "killed")
+        assert found is not None
+        assert found["metadata"]["labels"][MANAGED] == "true"
+        assert await get(world.west, resource, name, "killed") is None
+    assert await pods(world.east, "killed") == running
+
+    mover = Mover(world.federation)
+    for seconds in (0.05, 0.2, 0.5, 1.0):
+        with contextlib.suppress(TimeoutError, Refused):
+            plan_of_move = await mover.plan(WEB, "killed", "east", "west", leave_data=False)
+            await killed_after(seconds, mover.carry_out(plan_of_move, 40))
+    with contextlib.suppress(Refused):
+        await mover.carry_out(await mover.plan(WEB, "killed", "east", "west", leave_data=False), 40)
+    await ready(world.west, "killed")
+
+    async def left() -> bool:
+        return not any([await get(world.east, resource, name, "killed") for resource, name in WHOLE])
+
+    await eventually("east has nothing of it", left)
+
+
+async def killed_after(seconds: float, work: Coroutine[Any, Any, None]) -> None:
+    """Cancelled, which nothing in it catches: it stops where it is. Raises TimeoutError."""
+    task = asyncio.ensure_future(work)
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    if not done:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        raise TimeoutError
+    await task
