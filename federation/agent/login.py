@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 USER_AGENT = "hanse-federation-agent"
 FIRST_PAUSE, LAST_PAUSE = 1.0, 15.0
 """Seconds between tries to get in; a federation that comes back is found within the last."""
-RENEW_PAUSE = 10.0
+RENEW_PAUSE, REFUSED_PAUSE = 10.0, 10.0
 NOT_NOW = (DeniedError, DiscoveryError, ApiError, PkiError, OSError, ValueError, TimeoutError)
 
 
@@ -91,8 +91,10 @@ class Login:
             try:
                 async with asyncio.timeout(max(0.0, wait)):
                     await self._refused.wait()
-                self._refused.clear()
                 await self._again(held)
+                # Who is refused with a certificate that he has just got is not helped by one every two seconds.
+                await asyncio.sleep(REFUSED_PAUSE)
+                self._refused.clear()
             except TimeoutError:
                 await self._renew(held)
 

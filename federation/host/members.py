@@ -2,6 +2,7 @@
 Members as the command line asks for them: errors of the federation's own turned into what to do about them.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -115,7 +116,7 @@ async def invite(home: Home, name: str, kubeconfig: Path | None, context: str | 
                 f"cluster {name} is not invited", why=str(fault), next_step="Mend that, and join again."
             ) from fault
     objects = agent_objects(made, image)
-    folder = home.path / "invitations" / name
+    folder = _invitation(home, name)
     invited = Invited(
         name, folder / "agent.yaml", folder / "token", arguments(made, str(folder / "token")), config is not None
     )
@@ -152,7 +153,7 @@ async def leave(home: Home, name: str, *, force: bool) -> list[str]:
     home.require()
     async with client(home) as federation:
         try:
-            return await leaving.leave(federation, name, force=force, called=home.name)
+            left = await leaving.leave(federation, name, force=force, called=home.name)
         except NotFound as fault:
             raise WrongInputError(
                 f"cluster {name} cannot leave", why="there is no such member", next_step="`federate status` lists them."
@@ -165,3 +166,9 @@ async def leave(home: Home, name: str, *, force: bool) -> list[str]:
             raise UnreachableError(
                 f"cluster {name} cannot leave", why=str(fault), next_step="`federate status` tells what runs."
             ) from fault
+    shutil.rmtree(_invitation(home, name), ignore_errors=True)  # it is worth nothing any more
+    return left
+
+
+def _invitation(home: Home, name: str) -> Path:
+    return home.path / "invitations" / name

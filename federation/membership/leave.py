@@ -51,6 +51,10 @@ async def leave(
     Raises LeaveError; NotFound when there is no such member.
     """
     cluster = await federation.get(CLUSTERS, name)
+    if delete_workloads and is_pull(cluster):
+        raise LeaveError(
+            f"what runs in cluster {name} cannot be deleted from here: it is in pull mode; let it leave first"
+        )
     secret = await _secret(federation, cluster)
     left: list[str] = []
     clients = MemberClients(user_agent="hanse-federation-leave")

@@ -182,6 +182,7 @@ def test_a_member_in_pull_mode_leaves_and_comes_back_under_another_name(
     with agent(tmp_path / "one.log", member.kubeconfig, invited["arguments"]) as running:
         eventually(lambda: world.cluster("one").get("phase") == "Ready", "the member is ready", 20)
         assert world.federate("leave", "one")["remains"] == []
+        assert not Path(invited["tokenFile"]).exists()
         eventually(lambda: running.poll() == 0, "the agent ends", 20)
     assert world.cluster("one") == {}
     leases = world.call(lambda client: client.list(resources.LEASES, namespace="federation-system"))["items"]
