@@ -254,6 +254,8 @@ class Placer:
         around = Circumstances(
             now=self._now(),
             members=self.fleet.members,
+            leaving=self.fleet.leaving,
+            isolated=bool(before and before.evicting) and self.fleet.isolated(),
             reports=reports,
             follows=self._follows(ref),
             overrides_hash=self.book.overrides_hash(template),

@@ -38,6 +38,9 @@ class Circumstances:
     now: dt.datetime
     members: Collection[str]
     """Names of all clusters: others have left, and with them what they had."""
+    leaving: Collection[str] = frozenset()
+    isolated: bool = False
+    """The federation takes itself to be cut off from its members."""
     reports: Mapping[str, Report] = field(default_factory=dict)
     follows: Mapping[str, str] = field(default_factory=dict)
     """Cluster -> why the object has to be there, whatever its policy says."""
@@ -157,14 +160,16 @@ def _leavers(
     names = {one.cluster for one in assigned}
     replaced = bool(assigned) and not plan.unplaced and are_ready(ref, assigned, around.reports)
     waits = pod_template(template) is not None and not replaced
+    # What is only let go of goes on as it is: nothing has to be there in its place.
+    let_go = around.policy_gone and not old.delete_with_policy
     evicting, dropped, again = [], {}, None
     for cluster, one in sorted(known.items()):
         if cluster in names or cluster not in around.members:
             continue
         left = policy.failover.grace_period_seconds - (around.now - parse_time(one.since)).total_seconds()
-        if one.reason == select.LEAVING:
-            evicting.append(one)  # whoever lets it go clears it, or leaves it as it is
-        elif waits and left > 0:
+        if cluster in around.leaving or (around.isolated and waits):
+            evicting.append(one)  # whoever lets it go clears it; who is cut off from everybody judges nobody
+        elif waits and left > 0 and not (let_go and one.reason == select.NOT_SELECTED):
             evicting.append(one)
             again = left if again is None else min(again, left)
         else:

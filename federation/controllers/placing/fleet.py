@@ -47,6 +47,16 @@ class Fleet:
         """Called with what a member was and what it is; None: it was not, or is not, there."""
         self._listeners.append(listener)
 
+    @property
+    def leaving(self) -> frozenset[str]:
+        return frozenset(name for name, member in self.members.items() if member.phase == LEAVING)
+
+    def isolated(self) -> bool:
+        """Whoever is told so is woken when it is over."""
+        found = self._isolated()
+        self.answered_isolated = self.answered_isolated or found
+        return found
+
     def on_limits(self, listener: Callable[[Ref], None]) -> None:
         """Be told of every workload that some member can run less of, or more again."""
         self._on_limits = listener
@@ -65,8 +75,7 @@ class Fleet:
 
     def lost(self, policy: PropagationPolicy, held: Collection[str]) -> tuple[frozenset[str], float | None]:
         """Which of these clusters are lost, as far as this policy minds, and seconds until the next of them may be."""
-        if self._isolated():
-            self.answered_isolated = True
+        if self.isolated():
             return frozenset(), None
         found, again = set(), None
         for name in held:

@@ -109,9 +109,11 @@ def test_tombstones_end_with_the_answer_or_with_the_member() -> None:
 
 def test_a_member_that_leaves_is_left_alone_until_it_is_gone() -> None:
     plan = Plan((replace(EAST, replicas=4),), (Eviction("west", 2, "ClusterLeaving"),))
-    around = replace(AROUND, reports={"east": runs(4)})
+    around = replace(AROUND, reports={"east": runs(4)}, leaving={"west"})
     found = decide(WEB, template(), held(EAST, WEST), plan, DEFAULT_POLICY, around).record
     assert [(one.cluster, one.reason) for one in found.evicting] == [("west", "ClusterLeaving")]
+    stays = decide(WEB, template(), found, plan, DEFAULT_POLICY, replace(around, leaving=())).record
+    assert [(one.cluster, one.why) for one in stays.tombstones] == [("west", "NotSelected")]
     gone = decide(WEB, template(), found, plan, DEFAULT_POLICY, replace(around, members={"east"})).record
     assert gone.empty is False
     assert "west" not in str(spec_of(WEB, gone))
@@ -123,6 +125,26 @@ def test_a_policy_that_is_gone_had_said_what_becomes_of_its_copies(delete: bool,
     around = replace(AROUND, policy_gone=True)
     found = decide(SETTINGS, template("ConfigMap"), before, Plan((Assignment("east"),)), DEFAULT_POLICY, around).record
     assert [one.propagation for one in found.tombstones] == [propagation]
+
+
+@pytest.mark.parametrize(("delete", "evicting", "propagation"), [(False, [], ["Orphan"]), (True, ["west"], [])])
+def test_a_workload_that_is_let_go_of_waits_for_nothing(
+    delete: bool, evicting: list[str], propagation: list[str]
+) -> None:
+    before = replace(held(WEST), policy="p", delete_with_policy=delete)
+    around = replace(AROUND, policy_gone=True)
+    found = decide(WEB, template(), before, Plan((EAST,)), DEFAULT_POLICY, around).record
+    assert [one.cluster for one in found.evicting] == evicting
+    assert [one.propagation for one in found.tombstones] == propagation
+
+
+def test_nothing_moves_on_while_the_federation_is_cut_off() -> None:
+    before = held(EAST, evicting=(Evicting("west", 2, "2020-01-01T00:00:00Z", "ClusterLost"),))
+    plan = Plan((replace(EAST, replicas=4),))
+    around = replace(AROUND, isolated=True, reports={"east": runs(2)})
+    assert decide(WEB, template(), before, plan, DEFAULT_POLICY, around).record.evicting == before.evicting
+    over = decide(WEB, template(), before, plan, DEFAULT_POLICY, replace(around, isolated=False)).record
+    assert [one.why for one in over.tombstones] == ["Evicted"]
 
 
 def test_the_end_makes_tombstones_of_everything_and_keeps_those_there_are() -> None:
