@@ -31,7 +31,7 @@ from federation.placement.workloads import pod_template
 _EVICTED = frozenset({select.LOST, select.TAINTED})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
     """What is to be known beside template, policy and plan."""
 

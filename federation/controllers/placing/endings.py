@@ -114,7 +114,7 @@ class Endings:
 
     async def _settle(self, ref: Ref, stored: Object, before: Record, after: Record) -> Record | None:
         """Write it without what is carried out; delete it when nothing is left."""
-        around = Circumstances(self._clock(), self._fleet.members, self._store.reports(stored))
+        around = Circumstances(now=self._clock(), members=self._fleet.members, reports=self._store.reports(stored))
         after = replace(after, tombstones=standing(after, around))
         if after.empty:
             await self._store.delete(stored)
@@ -172,7 +172,7 @@ class Endings:
             return None
         before = record_of(stored)
         after = end(before, DELETED, self._clock(), propagation)
-        around = Circumstances(self._clock(), self._fleet.members, self._store.reports(stored))
+        around = Circumstances(now=self._clock(), members=self._fleet.members, reports=self._store.reports(stored))
         after = replace(after, tombstones=standing(after, around))
         if after != before:
             await self._store.write(placement_key(ref), ref, stored, after)

@@ -24,7 +24,7 @@ WEB = Ref("apps", "Deployment", "shop", "web")
 SETTINGS = Ref("", "ConfigMap", "shop", "settings")
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 THEN = "2026-01-02T03:04:05Z"
-AROUND = Circumstances(NOW, {"east", "west", "north"})
+AROUND = Circumstances(now=NOW, members={"east", "west", "north"})
 EAST, WEST = Assignment("east", 2, why="2 of 4"), Assignment("west", 2, why="2 of 4")
 
 
