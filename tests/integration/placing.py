@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster.api import resources
 from cluster.api.resources import Resource
+from cluster.client.emptying import EmptyNamespaces
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Object
@@ -224,15 +224,31 @@ class Federation:
             await self.client.create(resource, obj)
 
 
-@pytest.fixture
-def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
-    with federation_apiserver(tmp_path / "federation") as running:
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    with federation_apiserver(tmp_path_factory.mktemp("federation")) as running:
         yield running
 
 
 @pytest.fixture
 async def federation(endpoint: Endpoint) -> AsyncIterator[Federation]:
+    """Empty at the start of every test."""
     async with ApiClient.from_kubeconfig(endpoint.kubeconfig, connections=0) as client:
         made = Federation(client)
         yield made
         await made.stop()
+        await _clear(client)
+
+
+async def _clear(client: ApiClient) -> None:
+    emptying = EmptyNamespaces(client, lambda _: 0)
+    await emptying.empty("default")
+    for resource in (CLUSTERS, CLUSTER_PROPAGATION_POLICIES, CLUSTER_PLACEMENTS):
+        await client.delete_collection(resource)
+    for one in (await client.list(resources.NAMESPACES))["items"]:
+        name = one["metadata"]["name"]
+        if name == "default" or name.startswith(("kube-", "federation-")):
+            continue
+        await emptying.empty(name)
+        await client.delete(resources.NAMESPACES, name)
+        await emptying.let_go(await client.get(resources.NAMESPACES, name))

@@ -128,6 +128,7 @@ async def test_a_namespace_goes_wherever_its_objects_go_and_ends_with_all_that_i
     placed = await federation.placed(ref)
     assert parts(placed, "tombstones") == {"west": "Deleted"}
     assert placed["spec"]["tombstones"][0]["uid"] == uid != placed["spec"]["template"]["uid"]
+    await federation.quiet()
     assert await federation.outliving(ref) is None
 
 
