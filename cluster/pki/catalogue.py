@@ -157,8 +157,9 @@ def _apiserver_names(host: HostFacts, cluster: ClusterFacts) -> tuple[str, ...]:
 
 
 AUTHORITIES: Final = (
-    # The controller manager signs CertificateSigningRequests with the cluster's CA, so masters hold its key.
-    AuthorityEntry("ca", "ca", "kubernetes", key_hosts=_control_plane),
+    # Controller managers sign CertificateSigningRequests with it, a federation's those of agents, so their hosts hold
+    # its key.
+    AuthorityEntry("ca", "ca", "kubernetes", key_hosts=_apiserver),
     AuthorityEntry("etcd-ca", "etcd/ca", "etcd-ca", key_hosts=_nobody),
     AuthorityEntry("front-proxy-ca", "front-proxy-ca", "front-proxy-ca", key_hosts=_nobody),
 )

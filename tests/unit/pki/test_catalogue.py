@@ -51,7 +51,8 @@ def test_a_host_of_a_federation_gets_what_its_services_need_and_nothing_of_a_clu
     quorum = HostFacts("f1", ("192.0.2.31",), is_federation=True, is_etcd=True)
     assert {e.name for e in certificates_for(quorum)} == own | served | etcd
     assert not own & {e.name for e in certificates_for(MASTER)}
-    assert not authority_named("ca").key_hosts(quorum)
+    assert authority_named("ca").key_hosts(quorum)
+    assert not authority_named("etcd-ca").key_hosts(quorum)
 
 
 def test_only_masters_hold_the_key_of_the_cluster_ca_and_nobody_that_of_the_others() -> None:

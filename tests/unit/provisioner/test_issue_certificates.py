@@ -103,7 +103,7 @@ def test_a_pair_cut_off_between_key_and_certificate_is_made_anew(spec: ClusterSp
     assert issue_certificates(spec, tmp_path, NOW) == 1
 
 
-def test_hosts_of_a_federation_get_every_file_and_no_ca_key(tmp_path: pathlib.Path) -> None:
+def test_hosts_of_a_federation_get_every_file_and_the_one_key_that_signs_for_agents(tmp_path: pathlib.Path) -> None:
     federation = local_federation("prod", 3, "10.89.0.0/24", "/key", FederationSettings(zone="fed.example.com"))
     issue_certificates(federation, tmp_path, NOW)
     assert pending_certificates(federation, tmp_path, NOW) == []
@@ -111,6 +111,6 @@ def test_hosts_of_a_federation_get_every_file_and_no_ca_key(tmp_path: pathlib.Pa
     files = host_files(federation.hosts[0], tmp_path)
 
     assert all(pathlib.Path(source).exists() for source in files.values())
-    assert {"encryption.yaml", "sa.key", "etcd/ca.crt", "federation-dns.key"} <= files.keys()
-    assert not {"ca.key", "etcd/ca.key", "front-proxy-ca.key"} & files.keys()
+    assert {"encryption.yaml", "sa.key", "etcd/ca.crt", "federation-dns.key", "ca.key"} <= files.keys()
+    assert not {"etcd/ca.key", "front-proxy-ca.key"} & files.keys()
     assert inspect_certificate((tmp_path / "ca.crt").read_bytes()).content.common_name == "federation prod ca"
