@@ -213,6 +213,10 @@ async def test_it_follows_changes_and_finds_back_to_a_server_that_was_gone(page:
             await set_status(api, "east", {"conditions": [isolated]})
             await page.until("document.querySelector('.tile[data-health=Isolated]')")
             assert "cut off" in await text(page, "#notices")
+            waits = {"type": "DeletionsWait", "status": "True", "reason": "TooMany", "message": "40 of 100 are to go"}
+            await set_status(api, "east", {"conditions": [waits]})
+            await page.until("document.getElementById('notices').innerText.includes('40 of 100 are to go')")
+            assert "deletions wait" in await text(page, ".tile[data-health=Unreachable] .word")
             page.expected = ("ERR_CONNECTION", "ERR_EMPTY")  # soon
             await api.delete(CLUSTERS, "west")
             await page.until("document.querySelectorAll('.tile').length === 1")

@@ -151,15 +151,17 @@ class App {
     live.dataset.tone = { waiting: "warn", loading: "quiet", live: "good" }[word];
     live.title = waiting ? waiting.detail : `signed in as ${this.user}`;
     const isolated = [...this.clusters.all.values()].some((one) => one.isolated);
+    const deletions = [...this.clusters.all.values()].flatMap((one) => one.findings.filter((found) => found.type === "DeletionsWait"));
     const forbidden = stores.filter((one) => one.state === "forbidden");
     const notices = [
       isolated ? ["cut", "The federation takes itself to be cut off from its members. Nothing is evicted and no address leaves DNS until they answer again."] : null,
+      ...deletions.slice(0, 3).map((one) => ["warn", one.message]),
       ...forbidden.map((one) => ["quiet", `You may not read ${one.what}${this.scope ? ` in ${this.scope}` : ""}. ${one === this.clusters || this.scope ? "" : "Name a namespace that you may read."}`]),
     ].filter(Boolean);
     const text = JSON.stringify(notices);
     if (this.noticed === text) return;
     this.noticed = text;
-    fill(byId("notices"), notices.map(([tone, words]) => el("p", { "data-tone": tone }, words)));
+    fill(byId("notices"), notices.map(([tone, words]) => el("p", { "data-tone": tone }, foreign(words))));
   }
 
   drawDetails() {

@@ -110,7 +110,8 @@ class Tile {
     this.button.classList.toggle("dim", Boolean(paint) && !painted);
     this.button.classList.toggle("lit", Boolean(painted));
     this.sign.textContent = health.sign;
-    this.word.textContent = cluster.cordoned ? `${health.says}, cordoned` : health.says;
+    const findings = cluster.findings.map((one) => (one.type === "DeletionsWait" ? "deletions wait" : one.type));
+    this.word.textContent = [health.says, cluster.cordoned ? "cordoned" : "", ...findings].filter(Boolean).join(", ");
     this.badge.textContent = painted?.label ?? "";
     this.badge.dataset.tone = painted?.tone ?? "";
     const zones = cluster.zones.length ? many(cluster.zones.length, "zone") : "";

@@ -1,6 +1,7 @@
 // What the page keeps of an object: few fields, whatever the object holds. Pure.
 
 const PHASES = ["Ready", "Suspect", "Unreachable", "Pending", "Leaving"];
+const USUAL = new Set(["Ready", "Offline", "Isolated"]); // which the health says already
 const STATES = ["Applied", "Pending", "Conflict", "Failed", "Deleting", "Gone"];
 const WORKLOADS = new Set(["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob"]);
 
@@ -36,6 +37,7 @@ export function clusterRecord(object) {
     memory: usage(status.resources, "memory"),
     pods: status.resources?.pods ?? null,
     probed: text(status.lastProbeTime),
+    findings: conditions.filter((one) => one.status === "True" && !USUAL.has(one.type)).map(condition),
     conditions: conditions.map(condition),
   };
 }
