@@ -34,7 +34,7 @@ async def detection(figures: Figures) -> None:
                 federation.to_members[victim].turn(PASS)
                 await federation.wait_phase(victim)
                 figures.add("federation 8: and Ready again", time.perf_counter() - began, "s")
-    seconds = 600.0 if figures.full else 30.0
+    seconds = 600.0 if figures.full else 20.0
     figures.add(f"federation 8: falsely Unreachable, 5 % loss, {seconds:g} s", await _false_alarms(seconds), "")
 
 

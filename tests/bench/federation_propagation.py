@@ -12,9 +12,10 @@ from cluster.api.resources import CONFIG_MAPS
 from cluster.machinery.objects import Object
 from federation.api.resources import CLUSTERS
 from tests.bench.arrivals import Arrivals, config_map, percentile
-from tests.bench.figures import Figures
+from tests.bench.figures import Figures, process_cpu_seconds
 from tests.fakes.fake_member import FakeMember
 from tests.federations.world import World, world
+from tests.histories.servers import Server
 from tests.integration.federation_processes import KUBECTL
 
 MEMBERS = 10
@@ -41,6 +42,7 @@ async def burst(figures: Figures) -> None:
             await settle(federation)
             arrivals = Arrivals(federation.members.values())
             objects = [config_map(f"b{at}", "1") for at in range(number)]
+            manager, apiserver = _cpu(federation.manager), _cpu(federation.apiserver)
             began = time.perf_counter()
             sent = asyncio.gather(*(_create(federation, obj) for obj in objects))
             there = await asyncio.gather(*(arrivals.wait(obj["metadata"]["name"], "1", 300) for obj in objects))
@@ -49,6 +51,12 @@ async def burst(figures: Figures) -> None:
             each = [end - start for start, end in zip(created, there, strict=True)]
             figures.add(f"federation 2: {number} objects at once in 10 members", took, "s")
             figures.add("federation 2: writes into members", number * MEMBERS / took, "1/s")
+            for what, before, server in (
+                ("controller manager", manager, federation.manager),
+                ("apiserver", apiserver, federation.apiserver),
+            ):
+                used = (_cpu(server) - before) * 1000 / (number * MEMBERS)
+                figures.add(f"federation 2: CPU of the {what} a write", used, "ms")
             figures.add("federation 2: from create to the last member p99", percentile(each, 0.99), "s")
             await asyncio.sleep(1)
             figures.add("federation 2: writes too many", arrivals.writes - number * MEMBERS, "")
@@ -140,6 +148,11 @@ async def settle(federation: World) -> None:
     arrivals = Arrivals(federation.members.values())
     await federation.api.create(CONFIG_MAPS, config_map("first", "1"))
     await arrivals.wait("first", "1")
+
+
+def _cpu(server: Server) -> float:
+    assert server.process is not None
+    return process_cpu_seconds(server.process.pid)
 
 
 async def _create(federation: World, obj: Object) -> float:

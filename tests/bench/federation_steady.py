@@ -49,20 +49,20 @@ async def rest_and_restart(figures: Figures) -> None:
 
 async def hollow(figures: Figures) -> None:
     """A hundred members with a thousand nodes each; their lists are made of the same bytes."""
-    members = HOLLOW_MEMBERS if figures.full else 30
+    members = HOLLOW_MEMBERS if figures.full else 20
     with tempfile.TemporaryDirectory() as home:
         behaves = {f"h{at:03d}": Peculiarities(nodes=HOLLOW_NODES) for at in range(members)}
         async with world(Path(home), behaves=behaves) as federation:
             await federation.wait_phase(*federation.members, seconds=120)
             name = f"{members} members of {HOLLOW_NODES} nodes"
-            await asyncio.sleep(20)
+            await asyncio.sleep(10)
             figures.add(f"federation, {name}: controller manager", _memory(federation), "MiB")
             cpu = _cpu(federation)
             await asyncio.sleep(15)
             figures.add(f"federation, {name}: its CPU at rest", (_cpu(federation) - cpu) / 15 * 100, "%")
             took = await _restarted(federation)
             figures.add(f"federation, {name}: restart until an object arrives", took, "s")
-            await asyncio.sleep(20)
+            await asyncio.sleep(10)
             figures.add(f"federation, {name}: controller manager after it", _memory(federation), "MiB")
 
 
