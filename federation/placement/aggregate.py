@@ -199,6 +199,23 @@ def _cron_job(_template: Object, reports: Sequence[Reported]) -> Object:
     return status
 
 
+def _quota(_template: Object, reports: Sequence[Reported]) -> Object:
+    """What all of them allow and use together."""
+    status: Object = {}
+    for field in ("hard", "used"):
+        total: dict[str, Quantity] = {}
+        for report in reports:
+            for resource, amount in ((report.status or {}).get(field) or {}).items():
+                try:
+                    part = Quantity.parse(amount)
+                except QuantityError:
+                    continue  # a member's own word; the Placement has it
+                total[resource] = total[resource] + part if resource in total else part
+        if total:
+            status[field] = {resource: str(amount) for resource, amount in sorted(total.items())}
+    return status
+
+
 def _unknown_kind(template: Object, reports: Sequence[Reported]) -> Object | None:
     """The members' own words where they agree; where they do not, a condition that says so."""
     statuses = [report.status for report in reports if report.status]
@@ -224,6 +241,7 @@ _SPECIAL: Mapping[tuple[str, str], Callable[[Object, Sequence[Reported]], Object
     ("", "Service"): _load_balancer,
     ("networking.k8s.io", "Ingress"): _load_balancer,
     ("", "PersistentVolumeClaim"): _claim,
+    ("", "ResourceQuota"): _quota,
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from cluster.machinery.objects import Object
-from federation.placement import shares, workloads
+from federation.placement import limits, shares, workloads
 from federation.placement.affinity import Affinity
 from federation.placement.members import NO_DEMAND, Demand, Member
 from federation.placement.plans import NOTHING_KNOWN, Assignment, Displaced, Eviction, Plan, Situation
@@ -92,7 +92,9 @@ def _planned(
 ) -> Plan:
     if selection.fault:
         return replace(_unchanged(situation, policy, selection.fault), passed_over=selection.passed_over)
-    if divided:
+    if limits.are_divided(template, policy):
+        assigned = limits.divide(template, selection, policy, situation, key)
+    elif divided:
         assigned = shares.divide(template, selection, policy, situation, demand, key)
     else:
         copied = workloads.is_divided(template) and not situation.autoscaled

@@ -12,10 +12,17 @@ class Assignment:
 
     cluster: str
     replicas: int | None = None
-    """None: not a matter of replicas, or a member's autoscaler sets them. Of a Job, its parallelism."""
+    """
+    None: not a matter of replicas, or a member's autoscaler sets them. Of a Job, its parallelism; of an autoscaler, the
+    most that it may set.
+    """
     completions: int | None = None
     ordinal_start: int | None = None
     why: str = ""
+    minimum: int | None = None
+    """Of an autoscaler, the least replicas."""
+    hard: tuple[tuple[str, str], ...] = ()
+    """Of a ResourceQuota, the cluster's part of each amount, by the resource's name."""
 
 
 @dataclass(frozen=True, slots=True)

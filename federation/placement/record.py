@@ -88,12 +88,7 @@ def record_of(placement: Object) -> Record:
         overwrite=spec.get("conflictResolution") == "Overwrite",
         delete_with_policy=spec.get("deletionPolicy") == "Delete",
         overrides_hash=spec.get("overridesHash") or "",
-        clusters=tuple(
-            Assignment(
-                one["name"], one.get("replicas"), one.get("completions"), one.get("ordinalStart"), one.get("why") or ""
-            )
-            for one in spec.get("clusters") or ()
-        ),
+        clusters=tuple(assignment_of(one) for one in spec.get("clusters") or ()),
         evicting=tuple(
             Evicting(one["name"], one.get("replicas"), one.get("since") or "", one.get("reason") or "")
             for one in spec.get("evicting") or ()
@@ -115,6 +110,19 @@ def record_of(placement: Object) -> Record:
         passed_over={one["cluster"]: one.get("why") or "" for one in spec.get("passedOver") or ()},
         unplaced=spec.get("unplaced") or 0,
         fault=spec.get("fault") or "",
+    )
+
+
+def assignment_of(given: Object) -> Assignment:
+    """One entry of a Placement's `spec.clusters`."""
+    return Assignment(
+        given["name"],
+        given.get("replicas"),
+        given.get("completions"),
+        given.get("ordinalStart"),
+        given.get("why") or "",
+        given.get("minReplicas"),
+        tuple(sorted((given.get("hard") or {}).items())),
     )
 
 
@@ -141,6 +149,8 @@ def spec_of(ref: Ref, record: Record) -> Object:
                 "replicas": one.replicas,
                 "completions": one.completions,
                 "ordinalStart": one.ordinal_start,
+                "minReplicas": one.minimum,
+                "hard": dict(one.hard) or None,
                 "why": one.why[:_WORDS] or None,
             }
             for one in record.clusters

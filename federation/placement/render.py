@@ -7,7 +7,7 @@ import orjson
 from cluster.machinery.objects import Object, copy_object
 from federation.placement import member_owned
 from federation.placement.plans import Assignment
-from federation.placement.workloads import JOB, STATEFUL_SET, group_kind, is_divided
+from federation.placement.workloads import AUTOSCALER, JOB, QUOTA, STATEFUL_SET, group_kind, is_divided
 
 APPLIED = "federation.hanse.io/applied"
 """Annotation: hash of what was rendered."""
@@ -28,6 +28,7 @@ def render(template: Object, assignment: Assignment) -> Object:
     member_owned.strip(rendered)
     if is_divided(template):
         _set_share(rendered, assignment)
+    _set_limits(rendered, assignment)
     metadata = rendered["metadata"]
     metadata.setdefault("labels", {})[MANAGED] = "true"
     if uid:
@@ -50,6 +51,15 @@ def hash_of(obj: Object) -> str:
         annotations = {key: value for key, value in metadata["annotations"].items() if key != APPLIED}
         obj = {**obj, "metadata": {**metadata, "annotations": annotations}}
     return hashlib.blake2b(orjson.dumps(obj, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+
+
+def _set_limits(rendered: Object, assignment: Assignment) -> None:
+    """Of an autoscaler or a quota that was divided."""
+    kind, spec = group_kind(rendered), rendered.get("spec") or {}
+    if kind == AUTOSCALER and assignment.replicas is not None:
+        spec["maxReplicas"], spec["minReplicas"] = assignment.replicas, assignment.minimum
+    elif kind == QUOTA and assignment.hard:
+        spec["hard"] = dict(assignment.hard)
 
 
 def _set_share(rendered: Object, assignment: Assignment) -> None:

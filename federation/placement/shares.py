@@ -66,16 +66,28 @@ def divide(
     return Assigned(tuple(assignments), without, split.unplaced)
 
 
+def weights_of(selection: Selection, policy: PropagationPolicy) -> tuple[dict[str, int], dict[str, str]]:
+    """Cluster -> its weight in the order of names, and the clusters that the policy gives none, with the words."""
+    weighed = _weighed(selection, policy)
+    weights = {member.name: weight.weight for member, weight in weighed if weight is not None}
+    without = {member.name: "the policy gives it no weight" for member, weight in weighed if weight is None}
+    return {name: weights[name] for name in sorted(weights)}, without
+
+
+def _weighed(selection: Selection, policy: PropagationPolicy) -> list[tuple[Member, Weight | None]]:
+    weights = policy.division.weights
+    weighed = [(member, _weight(member, weights)) for member in selection.members]
+    if weights and not any(weight and weight.weight + weight.minimum for _, weight in weighed):
+        return [(member, _EVEN) for member in selection.members]  # weights for clusters that are not there mean nothing
+    return weighed
+
+
 def _claims(
     selection: Selection, policy: PropagationPolicy, situation: Situation, demand: Demand
 ) -> tuple[list[Share], dict[str, str]]:
     held = {one.cluster: one.replicas or 0 for one in situation.held}
     division = policy.division
-    weighed = [(member, _weight(member, division.weights)) for member in selection.members]
-    if division.weights and not any(weight and weight.weight + weight.minimum for _, weight in weighed):
-        weighed = [
-            (member, _EVEN) for member in selection.members
-        ]  # weights for clusters that are not there mean nothing
+    weighed = _weighed(selection, policy)
     everywhere = 1 if any(one.minimum > 1 for one in policy.spread) else 0
     claims, without = [], {}
     for member, weight in weighed:

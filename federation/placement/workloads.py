@@ -7,6 +7,7 @@ from cluster.machinery.quantity import Quantity, QuantityError
 from federation.placement.members import NO_DEMAND, Demand
 
 JOB, STATEFUL_SET = ("batch", "Job"), ("apps", "StatefulSet")
+AUTOSCALER, QUOTA = ("autoscaling", "HorizontalPodAutoscaler"), ("", "ResourceQuota")
 DIVIDED_KINDS = frozenset(
     [("apps", "Deployment"), ("apps", "ReplicaSet"), ("", "ReplicationController"), STATEFUL_SET, JOB]
 )

@@ -1,10 +1,11 @@
 """What a Placement says of one cluster. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluster.machinery.objects import Key, Object, key_of
 from federation.placement.plans import Assignment
+from federation.placement.record import assignment_of
 
 APPLIED, PENDING, CONFLICT, FAILED, DELETING, GONE = "Applied", "Pending", "Conflict", "Failed", "Deleting", "Gone"
 """Placement.status.clusters[].state."""
@@ -52,7 +53,8 @@ def part_of(placement: Object, cluster: str) -> Part:
         home=key_of(placement),
         uid=template.get("uid") or "",
         generation=template.get("generation"),
-        assignment=_assignment(given) if given is not None else None,
+        # Without its words: they are no reason to look at the copy again.
+        assignment=replace(assignment_of(given), why="") if given is not None else None,
         evicting=_named(spec.get("evicting"), cluster) is not None,
         tombstones=tuple(
             Tombstone(one.get("uid") or "", one.get("propagation") or "Background", one.get("why") or "Missing")
@@ -73,7 +75,3 @@ def clusters_of(placement: Object) -> set[str]:
 
 def _named(items: Iterable[Object] | None, cluster: str) -> Object | None:
     return next((one for one in items or () if one["name"] == cluster), None)
-
-
-def _assignment(given: Object) -> Assignment:
-    return Assignment(given["name"], given.get("replicas"), given.get("completions"), given.get("ordinalStart"))
