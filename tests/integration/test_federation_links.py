@@ -18,9 +18,15 @@ from tests.integration.federation_links import fresh_name, linked
 from tests.integration.federation_members import config_map, deployment, eventually
 from tests.integration.federation_processes import Endpoint, federation_apiserver
 
-_FOUND = by_kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
-assert _FOUND is not None
-DEFINITIONS: Resource = _FOUND
+
+def kind(api_version: str, name: str) -> Resource:
+    found = by_kind(api_version, name)
+    assert found is not None
+    return found
+
+
+DEFINITIONS = kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+SCALERS = kind("autoscaling/v2", "HorizontalPodAutoscaler")
 
 
 @pytest.fixture(scope="module")
@@ -419,4 +425,27 @@ async def test_a_member_that_says_nothing_from_the_start_is_told_of(
         await links.place(template, east.name)
         await links.told(template, east.name, "Pending", message="does not say which kinds it serves")
         east.resume()
+        await links.told(template, east.name, "Applied")
+
+
+async def test_a_kind_that_a_member_serves_in_another_version_waits_until_it_serves_ours(
+    endpoint: Endpoint, east: FakeMember
+) -> None:
+    east.behaves.without_groups = ("autoscaling/v2",)
+    async with linked(endpoint, east) as links:
+        name = fresh_name("web")
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+        scaler = {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"scaleTargetRef": target, "maxReplicas": 3},
+        }
+        template = await links.federation.create(SCALERS, scaler)
+        await links.place(template, east.name)
+        await links.told(template, east.name, "Pending", message="serves HorizontalPodAutoscaler in autoscaling/v1")
+        east.behaves.without_groups = ()
+        east.api.refresh()
+        facts = {"status": {"apis": [{"groupVersion": "autoscaling/v2", "kinds": ["HorizontalPodAutoscaler"]}]}}
+        await links.federation.patch(CLUSTERS, east.name, facts, subresource="status")
         await links.told(template, east.name, "Applied")

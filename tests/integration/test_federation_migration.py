@@ -149,7 +149,7 @@ async def test_what_runs_is_promoted_without_a_restart_and_moves_without_a_gap(w
     assert "Deployment.apps whole/web is adopted in east, unchanged." in world.said
     template = await get(world.federation, resources.SERVICES, "web", "whole")
     assert template is not None
-    assert "clusterIP" not in template["spec"]
+    assert template["spec"]["clusterIP"] == "0.0.0.0"
     for resource, name in WHOLE:
         assert await get(world.west, resource, name, "whole") is None
     with pytest.raises(Refused, match="is federated already"):

@@ -105,7 +105,8 @@ class Bringer:
 
     def _not_served(self, template: Object) -> str:
         kind, version = template["kind"], template["apiVersion"]
-        others = self._desk.served.versions((group_of(version), kind))
+        group = group_of(version)
+        others = [f"{group}/{one}" if group else one for one in self._desk.served.versions((group, kind))]
         if others:
             return f"the cluster serves {kind} in {', '.join(others)} and not in {version}"
         return f"the cluster does not serve {kind} in {version}"
