@@ -211,6 +211,7 @@ def test_a_member_in_pull_mode_leaves_and_comes_back_under_another_name(
 def test_a_member_that_another_ones_agent_reaches_is_suspected_and_not_given_up(
     world: Federation, member: ControlPlane, tmp_path: Path
 ) -> None:
+    let_all_go(world)
     invited = world.federate("join", "near", "--pull")
     with agent(tmp_path / "near.log", member.kubeconfig, invited["arguments"]):
         eventually(lambda: world.cluster("near").get("phase") == "Ready", "the observer is ready", 20)
@@ -230,6 +231,12 @@ def test_a_member_that_another_ones_agent_reaches_is_suspected_and_not_given_up(
     world.federate("leave", "near", "--force")
 
 
+def let_all_go(world: Federation) -> None:
+    """One cluster cannot be two members, whichever tests came before."""
+    for cluster in world.call(lambda it: it.list(CLUSTERS))["items"]:
+        world.federate("leave", cluster["metadata"]["name"], "--force")
+
+
 def secret(world: Federation) -> dict[str, Any]:
     return world.call(lambda it: it.get(resources.SECRETS, "cluster-far", namespace="federation-system"))
 
@@ -240,6 +247,7 @@ CUTS = 2
 def test_a_member_that_is_cut_off_again_and_again_catches_up_and_leaves_no_residue(
     world: Federation, member: ControlPlane, tmp_path: Path
 ) -> None:
+    let_all_go(world)
     invited = world.federate("join", "edge", "--pull")
     login, maps = load_kubeconfig(member.kubeconfig), resources.CONFIG_MAPS
 
