@@ -157,9 +157,9 @@ class Trial:
         """What there is of it."""
         if (self.home / "federations" / self.name).exists():
             self.federate("destroy", self.name)
-        for region in REGIONS:
-            if (self.home / "clusters" / self.cluster(region)).exists():
-                self.provision("destroy", self.cluster(region))
+        there = [one for one in map(self.cluster, REGIONS) if (self.home / "clusters" / one).exists()]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda cluster: self.provision("destroy", cluster), there))
 
     # What is seen of it.
 

@@ -26,6 +26,8 @@ from provisioner.bundle import contents, debian, images, services
 _RECIPE = "3"
 """Raise it when the way of building changes, so that cached layers are made anew."""
 
+_SCRATCH = "building-"
+
 Report = Callable[[str], None]
 
 
@@ -58,11 +60,18 @@ def ensure_bundle(cache_dir: Path, report: Report) -> Bundle:
         index = bundles / f"{inputs}.json"
         if (known := _read_index(index, bundles)) is not None:
             return known
-        with tempfile.TemporaryDirectory(dir=cache_dir, prefix="building-") as scratch:
+        remove_remains(cache_dir)
+        with tempfile.TemporaryDirectory(dir=cache_dir, prefix=_SCRATCH) as scratch:
             tree = Path(scratch) / "tree"
             tree.mkdir()
             _assemble(tree, cache_dir / "layers", report)
             return _pack(tree, index, bundles, report)
+
+
+def remove_remains(cache_dir: Path) -> None:
+    """What killed builds left, hundreds of megabytes each. The caller holds the lock, so nobody builds there."""
+    for scratch in cache_dir.glob(f"{_SCRATCH}*"):
+        shutil.rmtree(scratch)
 
 
 def _assemble(tree: Path, layers: Path, report: Report) -> None:
