@@ -416,6 +416,27 @@ def dns() -> None:
     """What the federation's names answer."""
 
 
+@dns.command("plan")
+@FEDERATION
+@JSON
+def dns_plan(federation: str | None, as_json: bool) -> None:
+    """What would be changed in the zone, from what to what, and why. Reads only."""
+    from federation.host.dns_plan import dns_plan as planned
+
+    with reported(as_json):
+        steps = asyncio.run(planned(homes.chosen(federation)))
+        if as_json:
+            print_json({"steps": [dataclasses.asdict(step) for step in steps]})
+            return
+        for step in steps:
+            click.echo(f"{step.action:<8} {step.name}  {step.why}")
+            for sign, lines in (("-", step.before), ("+", step.after)):
+                for line in lines:
+                    click.echo(f"         {sign} {line}")
+        if not steps:
+            click.echo("Nothing: the zone answers what it shall.")
+
+
 @dns.command("status")
 @FEDERATION
 @JSON

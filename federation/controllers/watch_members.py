@@ -128,6 +128,13 @@ class WatchMembers:
             for name in [name for name in known if name not in present]:
                 del known[name]
         self._heartbeats.forget_others(present.keys() - push)
+        for name, cluster in present.items():
+            if name not in self._health and (cluster.get("status") or {}).get("phase") in (
+                health.READY,
+                health.SUSPECT,
+            ):
+                # Who looked after it before us has reached it. One missed probe of ours is no reason to doubt that.
+                self._health[name] = Health(phase=health.READY)
         await self._ask(present)
         self._isolation = isolation_of(self._isolation, self._health, self._clock())
         for name, cluster in present.items():

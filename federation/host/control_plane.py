@@ -170,7 +170,7 @@ async def status(home: Home) -> dict[str, Any]:
                 *(_list(api, kind) for kind in ("Cluster", "Placement", "ClusterPlacement", "DNSRecordSet"))
             )
     except (ApiError, TimeoutError) as fault:
-        raise _silent(home, description, fault) from fault
+        raise silent(home, description, fault) from fault
     found["clusters"] = [_cluster(one) for one in clusters]
     states = (one.get("state", "Pending") for placement in (*placements, *wide) for one in _states(placement))
     counted = Counter(states)
@@ -238,7 +238,7 @@ async def dns_records(home: Home) -> list[dict[str, Any]]:
         async with asyncio.timeout(10), client(home) as api:
             record_sets = await _list(api, "DNSRecordSet")
     except (ApiError, TimeoutError) as fault:
-        raise _silent(home, description, fault) from fault
+        raise silent(home, description, fault) from fault
     return [
         {
             "name": record["name"],
@@ -257,7 +257,7 @@ async def dns_records(home: Home) -> list[dict[str, Any]]:
     ]
 
 
-def _silent(home: Home, description: Description, fault: Exception) -> UnreachableError:
+def silent(home: Home, description: Description, fault: Exception) -> UnreachableError:
     return UnreachableError(
         f"federation {home.name} does not answer at {url(description)}", why=str(fault) or "it took too long",
         next_step=f"`federate init {home.name}` starts what died.",

@@ -12,6 +12,7 @@ import uvloop
 
 from tests.bench import (
     federation_health,
+    federation_names,
     federation_propagation,
     federation_repair,
     federation_steady,
@@ -35,6 +36,9 @@ ROWS: dict[str, Row] = {
     "10": federation_health.isolation,
     "15": federation_repair.drift,
     "16": federation_repair.statuses,
+    "17": federation_names.endpoints,
+    "18": federation_names.clients,
+    "19": federation_names.zone,
     "23": federation_views.merged_lists,
     "25": federation_health.joining,
     "hollow": federation_steady.hollow,

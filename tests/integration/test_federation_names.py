@@ -121,6 +121,7 @@ def test_a_web_application_is_answered_with_both_clusters_until_its_endpoints_go
         balance(world, member, "web", address)
         serve(world, member, "web")
     world.answers(["192.0.2.1", "192.0.2.2"])
+    assert federate(world.host.home, "dns", "plan") == {"steps": []}
     serve(world, "one", "web", ready=False)
     world.answers(["192.0.2.2"], seconds=5)
     serve(world, "two", "web", ready=False)

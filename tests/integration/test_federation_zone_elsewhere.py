@@ -7,7 +7,10 @@ from pathlib import Path
 
 import dns.asyncquery
 import dns.message
+import dns.name
 import dns.rcode
+import dns.tsig
+import dns.update
 import psutil
 import pytest
 
@@ -33,6 +36,19 @@ async def answer(port: int, name: str, rtype: str = "A") -> list[str]:
     reply = await dns.asyncquery.udp(dns.message.make_query(name, rtype), "127.0.0.1", 2, port)
     found = sorted(one.to_text().strip('"') for rrset in reply.answer for one in rrset)
     return found or [dns.rcode.to_text(reply.rcode())]
+
+
+def steps(home: Path) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = federate(home, "dns", "plan")["steps"]
+    return found
+
+
+async def by_hand(port: int, name: str, address: str) -> None:
+    """As somebody would who has the key."""
+    key = dns.tsig.Key(dns.name.from_text("fed-a"), SECRET, dns.tsig.HMAC_SHA256)
+    message = dns.update.UpdateMessage(ZONE, keyring=key)
+    message.replace(dns.name.from_text(name), 5, "A", address)
+    assert (await dns.asyncquery.tcp(message, "127.0.0.1", 5, port)).rcode() == dns.rcode.NOERROR
 
 
 @pytest.fixture(params=SERVERS)
@@ -81,6 +97,11 @@ async def test_names_are_in_the_zone_from_init_until_their_service_ends(port: in
             assert await answer(port, f"foreign.{ZONE}") == ["192.0.2.99"]
             faults = {one["name"]: one["faults"] for one in federate(home, "dns", "status")["records"]}
             assert "belongs to somebody who left no owner record" in faults[f"foreign.{ZONE}"][0]
+            assert [(one["name"], one["action"]) for one in steps(home)] == [(f"foreign.{ZONE}", "refused")]
+            await by_hand(port, name, "192.0.2.66")
+            [mended, _] = sorted(steps(home), key=lambda step: step["action"])
+            assert (mended["action"], mended["why"]) == ("change", "A +192.0.2.1, -192.0.2.66")
+            await by_hand(port, name, "192.0.2.1")
             # what goes away is out of the zone before the federation forgets that it was there
             assert host.did("get", "dnsrecordsets", "-n", "shop", "-o", "jsonpath={..finalizers}") == f'["{FINALIZER}"]'
             host.did("delete", "service", "web", "-n", "shop", "--wait=false")
