@@ -13,6 +13,7 @@ from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
 from cluster.machinery.status_errors import ApiError
 from federation.api.resources import CLUSTER_DNS_POLICIES, DNS_POLICIES, DNS_RECORD_SETS, PLACEMENTS
+from federation.controllers.hostnames import Hostnames
 from federation.controllers.member_services import MemberServices
 from federation.controllers.publish_dns import PublishDns, PublishSettings, Sources
 from federation.controllers.watch_members import WatchMembers
@@ -42,14 +43,18 @@ async def keep_names(client: ApiClient, watching: WatchMembers, options: DnsOpti
     members = MemberServices(watching.clusters, watching.secrets)
     settings = PublishSettings(options.federation, await federation_uid(client), options.zone)
     provider = provider_of(options.provider, settings.uid, options.epoch)
+    hostnames = Hostnames()
     publish = PublishDns(
-        settings, client, sources, members, isolated=lambda: watching.isolated, provider=provider
+        settings, client, sources, members,
+        isolated=lambda: watching.isolated, provider=provider, resolve=hostnames.addresses,
     )  # fmt: skip
+    hostnames.changed = publish.look_again
     async with asyncio.TaskGroup() as tasks:
         for informer in own:
             tasks.create_task(informer.run(), name=f"{informer.resource.plural} for names")
         tasks.create_task(members.run(), name="Services in members")
         tasks.create_task(publish.run(), name="names of Services")
+        tasks.create_task(hostnames.run(), name="hostnames of load balancers")
         if provider is not None:
             tasks.create_task(provider.run(), name="DNS provider")
             tasks.create_task(_check(provider), name="first look at the DNS provider")

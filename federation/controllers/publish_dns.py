@@ -86,6 +86,7 @@ class PublishDns:
     Args:
         isolated: whether the federation takes itself to be cut off from its members.
         provider: of a zone elsewhere; None: only the federation's own server answers.
+        resolve: a load balancer's hostname -> its addresses as far as they are known.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class PublishDns:
         *,
         isolated: Callable[[], bool] = lambda: False,
         provider: Provider | None = None,
+        resolve: Callable[[str], tuple[str, ...]] = lambda _hostname: (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -104,6 +106,7 @@ class PublishDns:
         self._sources = sources
         self._members = members
         self._isolated = isolated
+        self._resolve = resolve
         self._record_sets = RecordSets(client, in_zone=provider is not None)
         self._zone = ZonePublisher(client, provider, settings.uid) if provider is not None else None
         self._clock = clock
@@ -121,6 +124,12 @@ class PublishDns:
             await informer.wait_synced()
         await self._controller.run()
 
+    def look_again(self) -> None:
+        """At every Service."""
+        for informer in (self._sources.services, self._sources.record_sets):
+            for obj in informer.list():
+                self._controller.enqueue(obj)
+
     def _listen(self) -> None:
         def placed(obj: Object) -> None:
             template = obj["spec"]["template"]
@@ -128,9 +137,7 @@ class PublishDns:
                 self._controller.queue.add(Key(template.get("namespace") or "", template["name"]))
 
         def everything(_: Object) -> None:
-            for informer in (self._sources.services, self._sources.record_sets):
-                for obj in informer.list():
-                    self._controller.enqueue(obj)
+            self.look_again()
 
         def cluster_changed(old: Object, new: Object) -> None:
             if _standing(old) != _standing(new):
@@ -222,7 +229,8 @@ class PublishDns:
             return MemberFacts(name, region, zones, phase, *memory.said_of(name), ready=1)
         if facts is None or not (facts.current or answered or phase not in (READY, SUSPECT)):
             return MemberFacts(name, region, zones, phase)
-        return MemberFacts(name, region, zones, phase, facts.addresses, facts.hostnames, facts.ready)
+        resolved = tuple(address for hostname in facts.hostnames for address in self._resolve(hostname))
+        return MemberFacts(name, region, zones, phase, facts.addresses, facts.hostnames, facts.ready, resolved)
 
     async def _publish(
         self, key: Key, old: tuple[RecordSet, ...], new: tuple[RecordSet, ...], stored: Object | None

@@ -34,11 +34,13 @@ class MemberFacts:
     zones: tuple[str, ...] = ()
     phase: str = READY
     addresses: tuple[str, ...] = ()
-    """IPv4 and IPv6 of its ingress, or of nodes (NodePort); those that hostnames resolved to are among them."""
+    """IPv4 and IPv6 of its ingress, or of nodes (NodePort)."""
     hostnames: tuple[str, ...] = ()
     """Of its ingress."""
     ready: int | None = None
     """Ready endpoints; None: not known (yet)."""
+    resolved: tuple[str, ...] = ()
+    """What the hostnames lead to at the moment."""
 
     @property
     def serves(self) -> bool:
@@ -278,15 +280,16 @@ def _answers(
     standby: Sequence[MemberFacts] = (),
 ) -> list[RecordSet]:
     name = name.lower()
+    hostnames = [(hostname, member) for member in members for hostname in member.hostnames]
     targets, waiting = _by_type(members, policy), _by_type(standby, policy)
-    if targets:
+    alone = len(hostnames) == 1 and not any(member.addresses for member in members)
+    if targets and not alone:
         return [
             RecordSet(name, rtype, ttl, targets[rtype], standby=waiting.get(rtype, ()), check=policy.check)
             for rtype in sorted(targets)
         ]
-    hostnames = [(hostname, member) for member in members for hostname in member.hostnames]
     if hostnames:
-        # A name has one CNAME at most: the first member's hostname that could not be resolved here.
+        # A name has one CNAME at most: of several, the first while none could be resolved yet.
         hostname, member = hostnames[0]
         return [RecordSet(name, "CNAME", ttl, (Target(hostname.rstrip(".").lower(), member.cluster),))]
     return [RecordSet(name, "CNAME", ttl, (Target(otherwise.lower()),))] if otherwise else []
@@ -295,7 +298,7 @@ def _answers(
 def _by_type(members: Sequence[MemberFacts], policy: DnsPolicy) -> dict[str, tuple[Target, ...]]:
     found: dict[str, list[Target]] = {}
     for member in members:
-        for address in dict.fromkeys(member.addresses):
+        for address in dict.fromkeys((*member.addresses, *member.resolved)):
             rtype = "A" if ip_address(address).version == 4 else "AAAA"
             found.setdefault(rtype, []).append(_target(address, member, policy))
     return {rtype: tuple(targets) for rtype, targets in found.items()}

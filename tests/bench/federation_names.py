@@ -74,6 +74,7 @@ async def clients(figures: Figures) -> None:
                     names.world.to_members["m0"].turn(PASS)
             figures.add(f"federation 18: pods gone, seen by a client, longest of {rounds}", max(took), "s")
             figures.add(f"federation 18: cluster gone, seen by a client, longest of {losses}", max(lost), "s")
+            await names.until([A, B], seconds=60)
             await names.policy(ttl=TTL)
             figures.add("federation 18: changes while a member flaps for 20 s", await _changes(names), "")
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import dns.asyncquery
+import dns.asyncresolver
 import dns.message
 import dns.name
 import dns.rcode
@@ -12,6 +13,7 @@ import dns.tsig
 import dns.update
 import pytest
 
+from federation.controllers.hostnames import Hostnames
 from federation.dns.key_files import TsigSecret
 from federation.dns.ownership import Owner, owner_name
 from federation.dns.plan import Change, Desired, plan_changes
@@ -158,3 +160,24 @@ async def test_two_federations_share_a_zone_without_touching_each_others_names(p
     assert counted.faults == []
     assert counted.crashes
     assert counted.looks
+
+
+async def test_hostnames_of_load_balancers_are_looked_up_and_again_when_their_ttl_is_over(port: int) -> None:
+    resolver = dns.asyncresolver.Resolver(configure=False)
+    resolver.nameservers, resolver.port = ["127.0.0.1"], port
+    told, now = asyncio.Event(), 0.0
+    hostnames = Hostnames(told.set, lambda: now, resolver)
+    name, provider = f"lb.{ZONE}", federation(port)
+    assert await put(provider, "a", {name: group(name, "192.0.2.1")}) == {}
+    task = asyncio.create_task(hostnames.run())
+    try:
+        for address in ("192.0.2.1", "192.0.2.2"):
+            assert await put(provider, "a", {name: group(name, address)}) == {}
+            hostnames.addresses(name)
+            async with asyncio.timeout(10):
+                await told.wait()
+            told.clear()
+            assert hostnames.addresses(name) == (address,)
+            now += 5.0
+    finally:
+        task.cancel()
