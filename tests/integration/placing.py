@@ -32,6 +32,8 @@ from federation.controllers.templates import Templates
 from tests.integration.federation_processes import Endpoint, federation_apiserver
 
 SECONDS = 20
+TLS_FAREWELL = 0.25
+"""Seconds in which dozens of connections say good-bye before their loop ends."""
 APIS = [
     {"groupVersion": "v1", "kinds": ["ConfigMap", "Namespace", "Secret", "Service", "ServiceAccount"]},
     {"groupVersion": "apps/v1", "kinds": ["DaemonSet", "Deployment", "StatefulSet"]},
@@ -238,6 +240,7 @@ async def federation(endpoint: Endpoint) -> AsyncIterator[Federation]:
         yield made
         await made.stop()
         await _clear(client)
+    await asyncio.sleep(TLS_FAREWELL)
 
 
 async def _clear(client: ApiClient) -> None:

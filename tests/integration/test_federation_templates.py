@@ -12,6 +12,7 @@ from cluster.machinery.objects import Object
 from federation.api.refs import Ref
 from federation.controllers.templates import Change, Templates
 from tests.integration.federation_processes import Endpoint, federation_apiserver
+from tests.integration.placing import TLS_FAREWELL
 
 DEFINITIONS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
 WIDGETS = Resource("example.com", "v1", "widgets", "Widget", True)
@@ -28,6 +29,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
 async def client(endpoint: Endpoint) -> AsyncIterator[ApiClient]:
     async with ApiClient.from_kubeconfig(endpoint.kubeconfig, connections=0) as made:
         yield made
+    await asyncio.sleep(TLS_FAREWELL)
 
 
 @pytest.fixture
