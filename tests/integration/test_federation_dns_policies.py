@@ -120,6 +120,7 @@ async def test_lost_members_leave_the_answer_and_it_is_never_empty_while_one_liv
                 names.endpoints(member, ready=True)
             await names.until([A, B, C], seconds=15)
             # All at once, and a controller manager that starts anew meanwhile: it is the federation that is cut off.
+            await asyncio.sleep(0.5)  # whoever watches has seen that, too
             changes = len(seen)
             for proxy in federation.to_members.values():
                 proxy.turn(REFUSE)
