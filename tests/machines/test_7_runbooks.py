@@ -1,6 +1,6 @@
 """Runbooks, each after its fault: what the page says is done, and then it is well again."""
 
-from tests.machines.conftest import NAME, Operator, carry_out, run
+from tests.machines.conftest import NAME, Operator, carry_out, long_run, run
 
 
 def on_host(cluster: Operator, number: int, script: str) -> str:
@@ -21,6 +21,7 @@ def test_a_page_is_not_carried_out_where_its_fault_is_not(cluster: Operator) -> 
     assert f"Node {NAME}-4 is Ready" in done.err
 
 
+@long_run
 def test_a_node_is_not_ready(cluster: Operator) -> None:
     on_host(cluster, 4, "systemctl stop kubelet; truncate -s 40 /etc/kubernetes/kubelet.conf")
     cluster.kubectl("wait", "--for=condition=Ready=Unknown", f"node/{NAME}-4", "--timeout=90s")
