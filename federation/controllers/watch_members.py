@@ -59,6 +59,8 @@ class WatchMembers:
         """When a member's facts are looked at next."""
         self._renewed: dict[str, float] = {}
         self._isolation = Isolation()
+        self._returning: frozenset[str] = frozenset()
+        """Who was doubtful when the federation last found that it is not cut off any more."""
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._arrived = asyncio.Event()
         """Something has come that a member is made of: whoever just joins is not to wait for the next round."""
@@ -70,7 +72,17 @@ class WatchMembers:
 
     @property
     def isolated(self) -> bool:
-        return self._isolation.isolated
+        """
+        Until all that came back are shown as they are, too: Clusters are told one after the other, and who decides by
+        them would see the first of them well and the others still away.
+        """
+        return self._isolation.isolated or any(self._is_shown_away(name) for name in self._returning)
+
+    def _is_shown_away(self, name: str) -> bool:
+        """It is well, and its Cluster does not say so yet."""
+        cluster, judged = self.clusters.get(Key("", name)), self._health.get(name)
+        shown = (cluster.get("status") or {}).get("phase") if cluster is not None else None
+        return judged is not None and judged.phase == health.READY and shown in (health.SUSPECT, health.UNREACHABLE)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -136,7 +148,9 @@ class WatchMembers:
                 # Who looked after it before us has reached it. One missed probe of ours is no reason to doubt that.
                 self._health[name] = Health(phase=health.READY)
         await self._ask(present)
-        self._isolation = isolation_of(self._isolation, self._health, self._clock())
+        before, self._isolation = self._isolation, isolation_of(self._isolation, self._health, self._clock())
+        if before.isolated and not self._isolation.isolated:
+            self._returning = frozenset(before.doubtful)
         for name, cluster in present.items():
             await self._tell(name, cluster)
             self._look_if_due(name, cluster, tasks)
@@ -240,7 +254,7 @@ class WatchMembers:
             judged,
             self._facts.get(name),
             now,
-            isolated=self.isolated,
+            isolated=self._isolation.isolated,
             more=self._agent_says(before) if is_pull(cluster) else self.more_conditions(name),
         )
         if wanted == before or {**before, "lastProbeTime": None} == {**wanted, "lastProbeTime": None}:
