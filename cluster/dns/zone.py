@@ -6,11 +6,11 @@ Called by   cluster.dns.service (changes) and cluster.dns.server (questions).
 Not here    names outside the cluster (routes.py, forwarding.py).
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from cluster.dns.clusterset import CLUSTERSET_DOMAIN, CLUSTERSET_VERSION
-from cluster.dns.names import ROOT, encode_labels, encode_name, is_below, parent, reverse_zone, split_name
+from cluster.dns.names import ROOT, encode_labels, encode_name, is_below, reverse_zone, split_name
+from cluster.dns.owned_names import OwnedNames
 from cluster.dns.records import SCHEMA_VERSION, Records, pod_address
 from cluster.dns.wire import ANY_HINFO, Answer, Rcode, Record, Type, soa_rdata, txt_rdata
 from cluster.machinery.objects import Key
@@ -42,9 +42,7 @@ class Zone:
         """Until every Service is known, a missing name proves nothing: SERVFAIL."""
         self.zones = (self.apex, *dict.fromkeys(reverse_zone(network) for network in networks))
         self._pods = encode_name(f"pod.{domain}")
-        self._names: dict[bytes, dict[Key, dict[int, list[bytes]]]] = {}
-        self._descendants: Counter[bytes] = Counter()
-        self._by_owner: dict[Key, Records] = {}
+        self._names: OwnedNames[dict[int, list[bytes]]] = OwnedNames()
         self._compiled: dict[bytes, Answer] = {}
         self._ready: set[bytes] = set()
         self._federations: dict[bytes, str] = {}
@@ -63,23 +61,9 @@ class Zone:
 
     def put(self, owner: Key, records: Records | None) -> bool:
         """Replace everything that one Service contributes; None removes it. Tells whether anything changed."""
-        old = self._by_owner.get(owner)
-        if old == records:
+        if self._names.of(owner) == records:
             return False
-        for name in old or ():
-            held = self._names[name]
-            del held[owner]
-            if not held:
-                del self._names[name]
-                self._count_ancestors(name, -1)
-        self._by_owner.pop(owner, None)
-        if records is not None:
-            self._by_owner[owner] = records
-            for name, by_type in records.items():
-                if name not in self._names:
-                    self._names[name] = {}
-                    self._count_ancestors(name, 1)
-                self._names[name][owner] = by_type
+        self._names.put(owner, records)
         self.serial += 1
         self._compiled.clear()
         return True
@@ -122,16 +106,9 @@ class Zone:
         if self._federations:
             self._compiled.clear()
 
-    def _count_ancestors(self, name: bytes, by: int) -> None:
-        while name != ROOT:
-            name = parent(name)
-            self._descendants[name] += by
-            if not self._descendants[name]:
-                del self._descendants[name]
-
     @property
     def owners(self) -> int:
-        return sum(bool(owner.namespace) for owner in self._by_owner)
+        return sum(bool(owner.namespace) for owner in self._names.owners)
 
     def authority_for(self, name: bytes) -> bytes | None:
         """The zone of ours that holds the name; None: it is the world's."""
@@ -175,7 +152,7 @@ class Zone:
                 return Answer(name, Rcode.NOERROR, answers, leads_outside=True)
             rrsets = self._rrsets(current)
         if rrsets is None:
-            if not self._descendants.get(current) and current != zone:
+            if not self._names.has_below(current) and current != zone:
                 return Answer(name, Rcode.NXDOMAIN, answers, [self._soa(zone)])
             rrsets = {}
         if current in self.zones:
@@ -189,7 +166,7 @@ class Zone:
 
     def _rrsets(self, name: bytes) -> dict[int, list[bytes]] | None:
         """Types and data at a name, of all its owners; None: no such name, though there may be names below it."""
-        held = self._names.get(name)
+        held = self._names.at(name)
         if held is None:
             return self._pod(name) or self._federated(name)
         if len(held) == 1:

@@ -6,12 +6,12 @@ Called by   federation.dns_server.service (changes) and federation.dns_server.re
 """
 
 import random
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
-from cluster.dns.names import ROOT, encode_name, is_below, parent
+from cluster.dns.names import encode_name, is_below
+from cluster.dns.owned_names import OwnedNames
 from cluster.dns.wire import ANY_HINFO, Answer, Rcode, Record, Type, soa_rdata
 from cluster.machinery.objects import Key
 from federation.dns.recordsets import RecordSet, Target
@@ -103,9 +103,7 @@ class FederationZone:
         """The serial before it is cut to 32 bits."""
         self._transfer: list[Record] | None = None
         self._tell: list[Callable[[], None]] = []
-        self._by_owner: dict[Key, dict[bytes, Values]] = {}
-        self._names: dict[bytes, dict[Key, Values]] = {}
-        self._descendants: Counter[bytes] = Counter()
+        self._names: OwnedNames[Values] = OwnedNames()
         self._compiled: dict[bytes, Answer | Tailored] = {}
         own: dict[bytes, Values] = {self.apex: {Type.NS: []}}
         for server, addresses in servers.items():
@@ -117,7 +115,7 @@ class FederationZone:
                 own.setdefault(name, {}).setdefault(rtype, []).append(Value(parsed.packed, APEX_TTL, None, ()))
         self._primary = encode_name(next(iter(servers)))
         self._contact = encode_name(f"hostmaster.{self.domain}")
-        self._put(Key("", ""), own)
+        self._names.put(Key("", ""), own)
 
     @property
     def serial(self) -> int:
@@ -135,11 +133,13 @@ class FederationZone:
             version: the store's, of the change. Serials follow it: all servers of a zone agree, over restarts too.
         """
         values = None if records is None else self._values(records)
-        if self._by_owner.get(owner) == values:
+        old = self._names.of(owner)
+        if old == values:
             return False
-        names = {*self._by_owner.get(owner, ()), *(values or ())}
+        names = {*(old or ()), *(values or ())}
         before = self._plain(names) if self.synced else []
-        self._put(owner, values)
+        self._names.put(owner, values)
+        self._compiled.clear()
         if self.synced:
             self._note(before, self._plain(names), version)
         return True
@@ -170,22 +170,6 @@ class FederationZone:
         self._counted = max(self._counted + at_least, self.epoch + version)
         self._transfer = None
 
-    def _put(self, owner: Key, values: dict[bytes, Values] | None) -> None:
-        for name in self._by_owner.pop(owner, ()):
-            held = self._names[name]
-            del held[owner]
-            if not held:
-                del self._names[name]
-                self._count_ancestors(name, -1)
-        if values is not None:
-            self._by_owner[owner] = values
-            for name, by_type in values.items():
-                if name not in self._names:
-                    self._names[name] = {}
-                    self._count_ancestors(name, 1)
-                self._names[name][owner] = by_type
-        self._compiled.clear()
-
     def _values(self, records: Iterable[RecordSet]) -> dict[bytes, Values]:
         found: dict[bytes, Values] = {}
         for record in records:
@@ -200,13 +184,6 @@ class FederationZone:
             if values and is_below(name, self.apex) and name != self.apex:
                 found.setdefault(name, {})[rtype] = values
         return found
-
-    def _count_ancestors(self, name: bytes, by: int) -> None:
-        while name != ROOT:
-            name = parent(name)
-            self._descendants[name] += by
-            if not self._descendants[name]:
-                del self._descendants[name]
 
     @property
     def names(self) -> int:
@@ -240,7 +217,7 @@ class FederationZone:
                 return Answer(name, Rcode.NOERROR, answers, recursive=False)
             values = self._at(current)
         if values is None:
-            known = bool(self._descendants.get(current))
+            known = self._names.has_below(current)
             rcode = Rcode.NOERROR if known else Rcode.NXDOMAIN
             return Answer(name, rcode, answers, [self.soa(NEGATIVE_TTL)], recursive=False)
         if qtype == Type.ANY:
@@ -265,7 +242,7 @@ class FederationZone:
         ]
 
     def _at(self, name: bytes) -> Values | None:
-        held = self._names.get(name)
+        held = self._names.at(name)
         return None if held is None else held[min(held)]
 
     def soa(self, ttl: int) -> Record:
