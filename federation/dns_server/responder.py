@@ -18,9 +18,16 @@ from cluster.dns.splicing import fits, read_ordinary
 from cluster.dns.wire import HEADER, Answer, BadQuery, Query, Rcode, Type, parse_query, query_flags, refusal
 from federation.dns_server.client_subnet import ClientSubnet, read_client_subnet
 from federation.dns_server.rate_limit import Admission, RateLimit
-from federation.dns_server.transfer import TransferRequest, messages, read_transfer, transferred
+from federation.dns_server.transfer import (
+    TransferRequest,
+    differences,
+    is_current,
+    messages,
+    read_transfer,
+    size_of,
+)
 from federation.dns_server.tsig import KeyRing, Refused, Verified, find_tsig
-from federation.dns_server.zone import FederationZone, Tailored
+from federation.dns_server.zone import APEX_TTL, FederationZone, Tailored
 
 log = logging.getLogger(__name__)
 
@@ -153,15 +160,18 @@ class FederationResponder:
             rcode = Rcode.REFUSED if self._zone.synced else Rcode.SERVFAIL
             raise BadQuery(rcode, request.opt, request.question)
         signer = self._keys.signer(verified)
-        zone = self._zone
-        records = zone.records()
-        self._served(source, zone.serial)
-        if datagram:  # an IXFR: our SOA says whether it is worth to ask over TCP (RFC 1995 §2)
-            send(signer.sign(next(messages(request, records[:1]))))
+        self._served(source, self._zone.serial)
+        soa = self._zone.soa(APEX_TTL)
+        if datagram or is_current(request, self._zone.serial):
+            # Over UDP our SOA says whether it is worth to ask over TCP (RFC 1995 §2).
+            send(signer.sign(next(messages(request, [soa]))))
             return None
-        changes = None if request.serial is None else zone.history.since(request.serial)
-        TRANSFERS.inc("everything" if changes is None else "changes")
-        return map(signer.sign, messages(request, transferred(request, records, zone.serial, changes)))
+        changes = None if request.serial is None else self._zone.history.since(request.serial)
+        if changes is None or size_of(changes) > self._zone.names:
+            TRANSFERS.inc("everything")
+            return map(signer.sign, messages(request, [*self._zone.records(), soa]))
+        TRANSFERS.inc("changes")
+        return map(signer.sign, messages(request, differences(soa, changes)))
 
     def _why_not(self, request: TransferRequest, source: str, datagram: bool) -> str:
         """Empty: it may have the zone."""

@@ -62,22 +62,18 @@ def _serial(data: bytes, offset: int) -> int:
     return int.from_bytes(data[offset : offset + 4], "big")
 
 
-def transferred(
-    request: TransferRequest, records: list[Record], serial: int, changes: list[Change] | None
-) -> Iterable[Record]:
-    """
-    The records to send, SOA first and last.
+def is_current(request: TransferRequest, serial: int) -> bool:
+    """Whether the secondary has all there is, or more: its IXFR is answered with our SOA alone."""
+    return request.serial is not None and not is_newer(serial, request.serial)
 
-    Args:
-        records: the whole zone, SOA first, at `serial`.
-        changes: since the request's serial; None: not known.
-    """
-    soa = records[0]
-    if request.serial is not None and not is_newer(serial, request.serial):
-        return [soa]
-    if changes is not None and sum(len(c.deleted) + len(c.added) for c in changes) <= len(records):
-        return chain([soa], *(chain(c.deleted, c.added) for c in changes), [soa])
-    return chain(records, [soa])
+
+def differences(soa: Record, changes: list[Change]) -> Iterable[Record]:
+    """What an IXFR is answered with; each change starts with the SOA before it and has the one after it between."""
+    return chain([soa], *(chain(change.deleted, change.added) for change in changes), [soa])
+
+
+def size_of(changes: list[Change]) -> int:
+    return sum(len(change.deleted) + len(change.added) for change in changes)
 
 
 def messages(request: TransferRequest, records: Iterable[Record]) -> Iterator[bytes]:
