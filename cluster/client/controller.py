@@ -9,8 +9,9 @@ The loop every controller shares: take a key, reconcile it, come back later if t
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from cluster.client.metrics import Counter, Histogram
 from cluster.client.workqueue import ShutDown, WorkQueue
@@ -18,6 +19,8 @@ from cluster.machinery.objects import Key, Object, key_of
 from cluster.machinery.status_errors import ApiError, Conflict
 
 log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
 
 RECONCILES = Counter("workqueue_adds_total", "Keys worked on.", ("name",))
 RETRIES = Counter("workqueue_retries_total", "Keys put back after a failure.", ("name",))
@@ -52,57 +55,66 @@ class Controller:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        await run_workers(self.name, self.queue, self._reconcile, workers=self._workers)
+
+
+async def run_workers(
+    name: str, queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[Requeue | None]], *, workers: int = 5
+) -> None:
+    """
+    Reconcile the queue's keys until cancelled, and close it then. For who has a queue of its own, of whatever keys.
+
+    `name` is what the logs and metrics call it.
+    """
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(workers):
+                tasks.create_task(_work(name, queue, reconcile), name=f"{name} worker {number}")
+    finally:
+        queue.shut_down()
+
+
+async def _work(name: str, queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[Requeue | None]]) -> None:
+    while True:
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for number in range(self._workers):
-                    tasks.create_task(self._work(), name=f"{self.name} worker {number}")
-        finally:
-            self.queue.shut_down()
-
-    async def _work(self) -> None:
-        while True:
-            try:
-                key = await self.queue.get()
-            except ShutDown:
-                return
-            try:
-                await self.reconcile_once(key)
-            finally:
-                self.queue.done(key)
-
-    async def reconcile_once(self, key: Key) -> None:
-        """One pass over one key; what fails goes back into the queue, later each time."""
-        started = time.perf_counter()
-        RECONCILES.inc(self.name)
+            key = await queue.get()
+        except ShutDown:
+            return
         try:
-            requeue = await self._reconcile(key)
-        except Conflict as conflict:  # our cache is behind; that is how it should be settled
-            log.debug("%s: %s is out of date: %s", self.name, key, conflict)
-            self._retry(key)
-        except ApiError as error:
-            if is_being_emptied(error):  # nothing to try again: what we work on goes as well
-                log.debug("%s: %s: %s", self.name, key, error)
-                self.queue.forget(key)
-                return
-            log.warning("%s: %s failed, trying again: %s", self.name, key, error)
-            self._retry(key)
-        except Exception:
-            log.exception("%s: %s failed, trying again", self.name, key)
-            self._retry(key)
-        else:
-            self.queue.forget(key)
-            if requeue is not None:
-                self.queue.add_after(key, requeue.after)
+            await _reconcile_once(name, queue, reconcile, key)
         finally:
-            DURATION.observe(time.perf_counter() - started, self.name)
-
-    def _retry(self, key: Key) -> None:
-        RETRIES.inc(self.name)
-        self.queue.add_rate_limited(key)
+            queue.done(key)
 
 
-async def run_workers(name: str, queue: WorkQueue[Key], reconcile: Reconcile, *, workers: int = 5) -> None:
-    """For who has a queue of its own: reconcile its keys until cancelled."""
-    controller = Controller(name, reconcile, workers=workers)
-    controller.queue = queue
-    await controller.run()
+async def _reconcile_once(
+    name: str, queue: WorkQueue[K], reconcile: Callable[[K], Awaitable[Requeue | None]], key: K
+) -> None:
+    """One pass over one key; what fails goes back into the queue, later each time."""
+
+    def retry() -> None:
+        RETRIES.inc(name)
+        queue.add_rate_limited(key)
+
+    started = time.perf_counter()
+    RECONCILES.inc(name)
+    try:
+        requeue = await reconcile(key)
+    except Conflict as conflict:  # our cache is behind; that is how it should be settled
+        log.debug("%s: %s is out of date: %s", name, key, conflict)
+        retry()
+    except ApiError as error:
+        if is_being_emptied(error):  # nothing to try again: what we work on goes as well
+            log.debug("%s: %s: %s", name, key, error)
+            queue.forget(key)
+            return
+        log.warning("%s: %s failed, trying again: %s", name, key, error)
+        retry()
+    except Exception:
+        log.exception("%s: %s failed, trying again", name, key)
+        retry()
+    else:
+        queue.forget(key)
+        if requeue is not None:
+            queue.add_after(key, requeue.after)
+    finally:
+        DURATION.observe(time.perf_counter() - started, name)

@@ -34,6 +34,11 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def working(self) -> int:
+        """Keys that are worked on at the moment."""
+        return len(self._working)
+
     def add(self, key: K) -> None:
         if self._closed or key in self._dirty:
             return

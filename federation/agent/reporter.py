@@ -8,8 +8,9 @@ over all members are the apiserver's to work out (federation.apiserver.member_re
 import asyncio
 import logging
 
+from cluster.client.controller import run_workers
 from cluster.client.rest import ApiClient
-from cluster.client.workqueue import ShutDown, WorkQueue
+from cluster.client.workqueue import WorkQueue
 from cluster.machinery.objects import Key, Object
 from cluster.machinery.status_errors import ApiError, NotFound
 from federation.api.kinds import VERSION
@@ -38,13 +39,9 @@ class AgentReporter:
 
     async def run(self) -> None:
         """Until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for number in range(WORKERS):
-                    tasks.create_task(self._work(), name=f"reports {number}")
-                tasks.create_task(self._take_confirmation(), name="confirmation of deletions")
-        finally:
-            self._queue.shut_down()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(run_workers("reports", self._queue, self._write, workers=WORKERS), name="reports")
+            tasks.create_task(self._take_confirmation(), name="confirmation of deletions")
 
     def report(self, home: Key, cluster: str, found: Found | None) -> None:
         if cluster != self._cluster:
@@ -66,22 +63,6 @@ class AgentReporter:
                 await self._client.patch(CLUSTERS, self._cluster, patch)
             except ApiError as error:
                 log.warning("the Cluster keeps its annotation %s, remove it: %s", CONFIRM, error)
-
-    async def _work(self) -> None:
-        while True:
-            try:
-                home = await self._queue.get()
-            except ShutDown:
-                return
-            try:
-                await self._write(home)
-            except ApiError as error:
-                log.warning("what the cluster has of %s is not told, trying again: %s", home, error)
-                self._queue.add_rate_limited(home)
-            else:
-                self._queue.forget(home)
-            finally:
-                self._queue.done(home)
 
     async def _write(self, home: Key) -> None:
         placement = self._sources.placement(home)

@@ -9,11 +9,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from cluster.client.controller import run_workers
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
-from cluster.client.workqueue import ShutDown, WorkQueue
+from cluster.client.workqueue import WorkQueue
 from cluster.machinery.objects import Object
-from cluster.machinery.status_errors import ApiError, Conflict, NotFound
+from cluster.machinery.status_errors import NotFound
 from federation.api.refs import Ref, placement_key, ref_of_template
 from federation.controllers.templates import Change, Templates
 from federation.placement.aggregate import Reported, aggregate
@@ -52,12 +53,7 @@ class AggregateStatus:
             await informer.wait_synced()
             informer.add_handler(self._placed, self._placement_changed)
         self._templates.listen(self._template_changed)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for number in range(WORKERS):
-                    tasks.create_task(self._work(), name=f"status of templates {number}")
-        finally:
-            self._queue.shut_down()
+        await run_workers("template-status", self._queue, self._bring_up_to_date, workers=WORKERS)
 
     def _placed(self, placement: Object) -> None:
         self._queue.add(ref_of_template(placement))
@@ -72,25 +68,6 @@ class AggregateStatus:
         elif change is Change.CHANGED:
             self._without.discard((ref.group, ref.kind))  # a definition may have one by now
             self._queue.add(ref)
-
-    async def _work(self) -> None:
-        while True:
-            try:
-                ref = await self._queue.get()
-            except ShutDown:
-                return
-            try:
-                await self._bring_up_to_date(ref)
-            except Conflict as conflict:
-                log.debug("%s is another one by now: %s", ref, conflict)
-                self._queue.add_rate_limited(ref)
-            except ApiError as error:
-                log.warning("the status of %s is not up to date, trying again: %s", ref, error)
-                self._queue.add_rate_limited(ref)
-            else:
-                self._queue.forget(ref)
-            finally:
-                self._queue.done(ref)
 
     async def _bring_up_to_date(self, ref: Ref) -> None:
         placement = (self._placements if ref.namespace else self._cluster_placements).get(placement_key(ref))

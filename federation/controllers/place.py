@@ -17,12 +17,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from cluster.client.controller import is_being_emptied
+from cluster.client.controller import Requeue, run_workers
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
-from cluster.client.workqueue import ShutDown
 from cluster.machinery.objects import Object
-from cluster.machinery.status_errors import ApiError, Conflict
 from federation.api.refs import Ref, placement_key, ref_of_template
 from federation.controllers.links.lanes import Lanes
 from federation.controllers.placing import metrics
@@ -104,13 +102,13 @@ class Placer:
             asked_for=self.endings.asked_for.add,
         )
         self._isolated = isolated
-        self._started, self._busy = False, 0
+        self._started = False
         sources.placements.add_handler(None, self._reported)
 
     @property
     def idle(self) -> bool:
         """Whether everything that is known is decided and written; what waits for time to pass aside."""
-        return self._started and not len(self.queue) and not self._busy
+        return self._started and not len(self.queue) and not self.queue.working
 
     async def run(self) -> None:
         """Work until cancelled; nothing is decided before everything is known."""
@@ -124,14 +122,10 @@ class Placer:
         self._started = True
         metrics.TOMBSTONES.set_function(lambda: self._sum(lambda spec: len(spec.get("tombstones") or ())))
         metrics.UNPLACED.set_function(lambda: self._sum(lambda spec: spec.get("unplaced") or 0))
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for number in range(WORKERS):
-                    tasks.create_task(self._work(), name=f"placer {number}")
-                tasks.create_task(self._mind_isolation(), name="placer, isolation")
-                tasks.create_task(self._look_again(), name="placer, resync")
-        finally:
-            self.queue.shut_down()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(run_workers("placer", self.queue, self._once, workers=WORKERS), name="placer")
+            tasks.create_task(self._mind_isolation(), name="placer, isolation")
+            tasks.create_task(self._look_again(), name="placer, resync")
 
     def _learn(self) -> None:
         """What stored Placements say, before anything is decided: who needs whom, and what members still owe."""
@@ -173,40 +167,11 @@ class Placer:
     def _sum(self, value: Callable[[Object], int]) -> float:
         return float(sum(value(placement["spec"]) for placement in self.store.all()))
 
-    async def _work(self) -> None:
-        while True:
-            try:
-                ref = await self.queue.get()
-            except ShutDown:
-                return
-            self._busy += 1
-            try:
-                await self._once(ref)
-            finally:
-                self._busy -= 1
-                self.queue.done(ref)
-
-    async def _once(self, ref: Ref) -> None:
-        try:
-            again = await self.reconcile(ref)
-        except Conflict as behind:  # what we know is out of date, and that will pass
-            log.debug("%s: %s", ref, behind)
-            self.queue.add_rate_limited(ref)
-        except ApiError as error:
-            if is_being_emptied(error):  # its namespace ends, and so does it
-                self.queue.forget(ref)
-                return
-            log.warning("%s is not placed, trying again: %s", ref, error)
-            self.queue.add_rate_limited(ref)
-        except Exception:
-            log.exception("%s is not placed, trying again", ref)
-            self.queue.add_rate_limited(ref)
-        else:
-            self.queue.forget(ref)
-            if again is not None:
-                self.queue.add_after(ref, again)
-            if self.store.doubts(ref):
-                self.queue.add_after(ref, OLD_NEWS + 1.0)
+    async def _once(self, ref: Ref) -> Requeue | None:
+        again = await self.reconcile(ref)
+        if self.store.doubts(ref):
+            self.queue.add_after(ref, OLD_NEWS + 1.0)
+        return Requeue(again) if again is not None else None
 
     # --- one object ----------------------------------------------------------------------------------------
 

@@ -15,12 +15,12 @@ from collections.abc import Callable
 import orjson
 
 from cluster.api.resources import REPLICA_SETS
-from cluster.client.controller import is_being_emptied
+from cluster.client.controller import Requeue, run_workers
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
-from cluster.client.workqueue import ShutDown, WorkQueue
+from cluster.client.workqueue import WorkQueue
 from cluster.machinery.objects import Object, copy_object
-from cluster.machinery.status_errors import AlreadyExists, ApiError, Conflict, NotFound
+from cluster.machinery.status_errors import AlreadyExists, NotFound
 from federation.api.refs import Ref
 from federation.controllers.aggregate_status import changes
 from federation.placement.left_alone import LOCAL
@@ -33,6 +33,7 @@ RELEASE = "meta.helm.sh/release-name"
 """Annotation that Helm puts on what it installs."""
 HASH = "pod-template-hash"
 WORKERS = 2
+FIRST_BACKOFF = 0.1  # seconds
 _COUNTS = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas")
 
 
@@ -48,7 +49,7 @@ class ShadowReplicaSets:
         self._client, self._deployment = client, deployment
         self._shadows = Informer(client, REPLICA_SETS, label_selector=f"{SHADOW}=true")
         self._shadows.add_index("deployment", lambda shadow: map(str, _deployments(shadow)))
-        self._queue: WorkQueue[Ref] = WorkQueue(base_backoff=0.1, max_backoff=30.0)
+        self._queue: WorkQueue[Ref] = WorkQueue(base_backoff=FIRST_BACKOFF, max_backoff=30.0)
         self._shadows.add_handler(self._note, lambda _, new: self._note(new), self._note)
 
     def _note(self, shadow: Object) -> None:
@@ -62,35 +63,13 @@ class ShadowReplicaSets:
 
     async def run(self) -> None:
         """Until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._shadows.run(), name="shadows")
-                await self._shadows.wait_synced()
-                for number in range(WORKERS):
-                    tasks.create_task(self._work(), name=f"shadows {number}")
-        finally:
-            self._queue.shut_down()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._shadows.run(), name="shadows")
+            await self._shadows.wait_synced()
+            work = run_workers("shadow-replica-sets", self._queue, self._bring_up_to_date, workers=WORKERS)
+            tasks.create_task(work, name="shadows of Deployments")
 
-    async def _work(self) -> None:
-        while True:
-            try:
-                ref = await self._queue.get()
-            except ShutDown:
-                return
-            try:
-                await self._bring_up_to_date(ref)
-            except (AlreadyExists, Conflict):  # read too early, or too late
-                self._queue.add_rate_limited(ref)
-            except ApiError as error:
-                if not is_being_emptied(error):
-                    log.warning("the ReplicaSet that Helm looks for beside %s is not there: %s", ref, error)
-                    self._queue.add_rate_limited(ref)
-            else:
-                self._queue.forget(ref)
-            finally:
-                self._queue.done(ref)
-
-    async def _bring_up_to_date(self, ref: Ref) -> None:
+    async def _bring_up_to_date(self, ref: Ref) -> Requeue | None:
         deployment = self._deployment(ref)
         wanted = shadow_of(deployment) if deployment is not None else None
         shadow: Object | None = None
@@ -100,14 +79,18 @@ class ShadowReplicaSets:
             else:
                 await self._delete(one)
         if wanted is None or deployment is None:
-            return
+            return None
         if shadow is None:
-            shadow = await self._client.create(REPLICA_SETS, wanted)
+            try:
+                shadow = await self._client.create(REPLICA_SETS, wanted)
+            except AlreadyExists:  # read too early
+                return Requeue(FIRST_BACKOFF)
         elif shadow["spec"].get("replicas") != wanted["spec"]["replicas"]:
             shadow = await self._patch(shadow, {"spec": {"replicas": wanted["spec"]["replicas"]}})
         status = changes(shadow.get("status") or {}, status_for(deployment, shadow))
         if status:
             await self._patch(shadow, {"status": status}, "status")
+        return None
 
     async def _patch(self, shadow: Object, patch: Object, subresource: str = "") -> Object:
         metadata = shadow["metadata"]

@@ -12,9 +12,10 @@ import datetime as dt
 import logging
 from collections.abc import Mapping
 
+from cluster.client.controller import run_workers
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
-from cluster.client.workqueue import ShutDown, WorkQueue
+from cluster.client.workqueue import WorkQueue
 from cluster.machinery.objects import Key, Object, key_of
 from cluster.machinery.status_errors import ApiError, Conflict, NotFound
 from cluster.machinery.timestamps import format_time
@@ -51,13 +52,10 @@ class StatusReporter:
         """Until cancelled."""
         for informer in (self._placements, self._cluster_placements):
             informer.add_handler(self._note_schedule, lambda _, new: self._seen(new), self._forget)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for number in range(WORKERS):
-                    tasks.create_task(self._work(), name=f"status of placements {number}")
-                tasks.create_task(self._take_confirmations(), name="confirmations of deletions")
-        finally:
-            self._queue.shut_down()
+        async with asyncio.TaskGroup() as tasks:
+            work = run_workers("placement-status", self._queue, self._write, workers=WORKERS)
+            tasks.create_task(work, name="status of placements")
+            tasks.create_task(self._take_confirmations(), name="confirmations of deletions")
 
     def report(self, home: Key, cluster: str, found: Found | None) -> None:
         """Say what was found; None: nothing is to be said of this cluster any more. Returns at once."""
@@ -78,22 +76,6 @@ class StatusReporter:
         self._used.put_nowait(cluster)
 
     # --- writing -------------------------------------------------------------------------------------------
-
-    async def _work(self) -> None:
-        while True:
-            try:
-                home = await self._queue.get()
-            except ShutDown:
-                return
-            try:
-                await self._write(home)
-            except ApiError as error:
-                log.warning("the status of Placement %s is not up to date, trying again: %s", home, error)
-                self._queue.add_rate_limited(home)
-            else:
-                self._queue.forget(home)
-            finally:
-                self._queue.done(home)
 
     async def _take_confirmations(self) -> None:
         while True:
