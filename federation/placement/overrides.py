@@ -1,7 +1,8 @@
 """
 What differs in one cluster: override policies applied to a rendered object. Pure.
 
-Rules apply in order, and within a rule images, commands, arguments, labels, annotations and then JSON patches.
+Rules apply in order, and within a rule images, commands, arguments, labels, annotations, documents inside of fields and
+then JSON patches.
 Containers, labels and values that are not there are no fault: one rule serves many objects. A patch that does not
 apply is one, and then nothing is to be written.
 """
@@ -13,7 +14,7 @@ from typing import Any
 from cluster.machinery import json_patch
 from cluster.machinery.objects import Object, copy_object
 from cluster.machinery.status_errors import ApiError
-from federation.placement import images
+from federation.placement import embedded, images
 from federation.placement.members import Member
 from federation.placement.policies import OverridePolicy
 from federation.placement.workloads import pod_template
@@ -62,6 +63,10 @@ def _applied(obj: Object, overriders: Object) -> Object:
     for field in ("labels", "annotations"):
         for one in overriders.get(field) or ():
             _change_map(obj, field, one)
+    for one in overriders.get("field") or ():
+        for form in ("json", "yaml"):
+            if one.get(form):
+                obj = embedded.change(obj, one["path"], form, one[form])
     return _patched(obj, overriders.get("plaintext") or [])
 
 

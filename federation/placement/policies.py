@@ -122,7 +122,7 @@ DEFAULT_POLICY = PropagationPolicy()
 class OverrideRule:
     clusters: Affinity
     overriders: Object = field(default_factory=dict)
-    """As the OverridePolicy spells them: image, command, args, labels, annotations, plaintext."""
+    """As the OverridePolicy spells them: image, command, args, labels, annotations, field, plaintext."""
 
 
 @dataclass(frozen=True, slots=True)

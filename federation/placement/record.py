@@ -1,6 +1,6 @@
 """A Placement's spec as data, and back. Pure; only the placer makes one."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,8 @@ DELETED, MISSING, NOT_SELECTED, EVICTED, LEFT = "Deleted", "Missing", "NotSelect
 NOT_READY = "it is not ready"
 """How select.py begins its words about a member that does not answer."""
 _WORDS = 1024
+_NAMED = 5
+"""Clusters that are named in one line."""
 _FAULT = 4096
 
 
@@ -143,6 +145,7 @@ def spec_of(ref: Ref, record: Record) -> Object:
         "conflictResolution": "Overwrite" if record.overwrite else "",
         "deletionPolicy": "Delete" if record.delete_with_policy else "",
         "overridesHash": record.overrides_hash,
+        "where": _where(record.clusters),
         "clusters": _all(
             {
                 "name": one.cluster,
@@ -193,6 +196,13 @@ def is_worth_a_write(old: Record, new: Record) -> bool:
         if cluster in words and (why.startswith(NOT_READY) or words[cluster].startswith(NOT_READY)):
             words[cluster] = why
     return replace(new, passed_over=words) != old
+
+
+def _where(clusters: Sequence[Assignment]) -> str:
+    """`east (2), west (1)`: a column of a table shows one value."""
+    named = [one.cluster if one.replicas is None else f"{one.cluster} ({one.replicas})" for one in clusters[:_NAMED]]
+    more = len(clusters) - len(named)
+    return ", ".join([*named, f"{more} more"] if more else named)
 
 
 def _all(items: Iterable[Mapping[str, Any]]) -> list[Object]:

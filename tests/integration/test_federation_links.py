@@ -234,6 +234,9 @@ async def test_overrides_differ_between_members(endpoint: Endpoint, east: FakeMe
         await links.there(west.name, DEPLOYMENTS, template, **{image: "registry.test/web:2"})
         await links.federation.delete(OVERRIDE_POLICIES, name, namespace="default")
         await links.there(west.name, DEPLOYMENTS, template, **{image: "registry.test/web:1"})
+        later = {**policy, "metadata": {"name": name, "namespace": "default"}}
+        await links.federation.create(OVERRIDE_POLICIES, later)
+        await links.there(west.name, DEPLOYMENTS, template, **{image: "registry.test/web:2"})
 
 
 async def test_what_is_needed_comes_first_and_what_needs_it_waits(endpoint: Endpoint, east: FakeMember) -> None:

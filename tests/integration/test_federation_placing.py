@@ -262,6 +262,8 @@ async def test_describe_says_where_an_object_is_and_why(federation: Federation, 
     assert "west: it is not ready but Suspect" in described
     listed = await asyncio.to_thread(endpoint.did, "events", "--for=deployment/web", "-o", "json")
     assert {one["reason"] for one in json.loads(listed)["items"]} == {"Placed", "PassedOver"}
+    row = (await asyncio.to_thread(endpoint.did, "get", "placements")).splitlines()[1].split("  ")
+    assert [one.strip() for one in row if one][1:4] == ["Deployment", "web", "east (2)"]
     wide = await asyncio.to_thread(
         endpoint.did, "get", "events", "--field-selector=involvedObject.kind=Deployment,involvedObject.name=web,"
         "involvedObject.namespace=default",

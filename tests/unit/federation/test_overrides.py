@@ -1,8 +1,10 @@
 """Overrides change what is meant and nothing else."""
 
+import json
 from typing import Any
 
 import pytest
+import yaml
 
 from federation.placement import images
 from federation.placement.members import Member
@@ -91,6 +93,79 @@ def test_arguments_labels_and_patches_change_in_order() -> None:
     assert obj["metadata"]["labels"] == {"app": "shop", "tier": "tin", "federation.hanse.io/managed": "true"}
     container = obj["spec"]["template"]["spec"]["containers"][0]
     assert (container["command"], container["args"]) == (["run"], ["--b", "--c"])
+
+
+def config_map(**data: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "settings", "namespace": "shop"},
+        "data": data,
+    }
+
+
+def test_documents_inside_of_a_config_map_are_changed_as_documents() -> None:
+    obj = overridden(
+        {
+            "field": [
+                {
+                    "path": "/data/db.yaml",
+                    "yaml": [
+                        {"op": "replace", "path": "/db/host", "value": "db.eu"},
+                        {"op": "add", "path": "/db/ports/-", "value": 5433},
+                        {"op": "remove", "path": "/debug"},
+                    ],
+                },
+                {"path": "/data/web.json", "json": [{"op": "replace", "path": "", "value": {"region": "eu"}}]},
+                {"path": "/data/absent", "json": [{"op": "remove", "path": "/x"}]},
+            ]
+        },
+        config_map(**{"db.yaml": "db: {host: db, ports: [5432], since: 2020-01-01}\ndebug: yes\n", "web.json": "{}"}),
+    )
+
+    assert yaml.safe_load(obj["data"]["db.yaml"]) == {
+        "db": {"host": "db.eu", "ports": [5432, 5433], "since": "2020-01-01"}
+    }
+    assert json.loads(obj["data"]["web.json"]) == {"region": "eu"}
+    assert set(obj["data"]) == {"db.yaml", "web.json"}
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "fault"),
+    [
+        ("json", "{", "/data/x holds no json"),
+        ("yaml", "[" * 60_000, "/data/x holds no yaml"),
+        ("yaml", "a: 1\na: 2", "/data/x holds keys twice"),
+        ("json", "{}", "json operation 1 (remove /no) at /data/x does not apply to the document"),
+    ],
+)
+def test_documents_that_cannot_be_changed_say_why(form: str, text: str, fault: str) -> None:
+    overriders = {"field": [{"path": "/data/x", form: [{"op": "remove", "path": "/no"}]}]}
+
+    result = override(config_map(x=text), EU, [override_policy_of(policy(overriders))])
+
+    assert fault in result.fault
+    assert result.obj == config_map(x=text)
+
+
+def test_one_container_gets_another_image_and_the_others_keep_theirs() -> None:
+    obj = workload()
+    obj["spec"]["template"]["spec"]["containers"].append({"name": "proxy", "image": "envoy:1"})
+    changed = overridden(
+        {"image": [{"container": "proxy", "component": "Tag", "operator": "replace", "value": "2"}]}, obj
+    )
+
+    images_now = [one["image"] for one in changed["spec"]["template"]["spec"]["containers"]]
+    assert images_now == ["nginx:1.27", "envoy:2"]
+
+
+def test_a_policy_without_selectors_means_every_object_of_its_namespace() -> None:
+    given = policy({})
+    given["spec"]["resourceSelectors"] = None
+    elsewhere = {**config_map(), "metadata": {"name": "settings", "namespace": "other"}}
+
+    for obj, count in ((workload(), 1), (config_map(), 1), (elsewhere, 0)):
+        assert len(overrides_for(obj, [override_policy_of(given)])) == count
 
 
 def test_rules_reach_only_the_clusters_they_target() -> None:
