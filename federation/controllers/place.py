@@ -27,6 +27,7 @@ from federation.controllers.placing import metrics
 from federation.controllers.placing.decide import Circumstances, Decision, decide, merged
 from federation.controllers.placing.endings import Endings
 from federation.controllers.placing.fleet import LEAVING, Fleet, with_kind
+from federation.controllers.placing.in_force import PoliciesInForce, wish_to_rebalance
 from federation.controllers.placing.kinships import Kinships
 from federation.controllers.placing.needs import Needs
 from federation.controllers.placing.policy_book import PolicyBook, PolicyInformers
@@ -90,6 +91,7 @@ class Placer:
         self.needs, self.promises = Needs(), Promises()
         self.fleet = Fleet(sources.clusters, isolated, now)
         self.book = PolicyBook(sources.policies)
+        self.policies = PoliciesInForce(self.book)
         self.kinships = Kinships(sources.templates)
         self.endings = Endings(client, sources.templates, self.store, self.fleet, now)
         self.wakes = Wakes(
@@ -100,6 +102,7 @@ class Placer:
             at_once=self.queue.add,
             in_turn=self.queue.add_slow,
             asked_for=self.endings.asked_for.add,
+            changed=self.policies.template_changed,
         )
         self._isolated = isolated
         self._started = False
@@ -132,7 +135,7 @@ class Placer:
         for placement in self.store.all():
             ref, record = ref_of_template(placement), record_of(placement)
             template = self.template(ref)
-            policy = self.book.policy_for(template) if template is not None else None
+            policy = self.policies.of(ref, template, record) if template is not None else None
             self.needs.put(ref, self.kinships.needed(ref, template, policy), record.holders())
             if template is None or policy is None or not uses_capacity(with_annotations(policy, template)):
                 continue
@@ -202,6 +205,7 @@ class Placer:
         if stored is None or moved is not None or is_worth_a_write(record_of(stored), record):
             await self.store.write(placement_key(ref), ref, stored, record)
             self._count(before, record)
+        self.policies.placed(ref)
         if moved is not None:
             await self.store.delete(moved)
         self._note(ref, template, record)
@@ -214,7 +218,7 @@ class Placer:
 
     def _decide(self, ref: Ref, template: Object, before: Record | None, reports: Mapping[str, Report]) -> Decision:
         started = time.perf_counter()
-        policy = self.book.policy_for(template)
+        policy = self.policies.of(ref, template, before)
         found, again = self._plan(ref, template, before, policy)
         around = Circumstances(
             now=self._now(),
@@ -224,6 +228,7 @@ class Placer:
             reports=reports,
             follows=self._follows(ref),
             overrides_hash=self.book.overrides_hash(template),
+            rebalanced=wish_to_rebalance(template),
             policy_gone=bool(before and before.policy and self.book.get(before.policy) is None),
         )
         overwrite = policy.overwrite or (not policy.key and self._strongest_overwrites(ref))
@@ -243,6 +248,7 @@ class Placer:
             limits=self.fleet.limits(ref),
             lost=lost,
             displaced=before.displaced if before is not None and same else (),
+            fresh=before is not None and same and wish_to_rebalance(template) not in ("", before.rebalanced),
             autoscaled=is_divided(template) and self.kinships.is_autoscaled(ref),
         )
         definition = self.kinships.definition_of(ref)
@@ -293,13 +299,14 @@ class Placer:
 
     def _forget(self, ref: Ref, record: Record | None) -> None:
         self.promises.forget(ref)
+        self.policies.placed(ref)
         if record is None or not (record.clusters or record.evicting):
             self.endings.asked_for.discard(ref)
 
     def _note(self, ref: Ref, template: Object | None, record: Record | None) -> None:
         """Who has to be where this object is now."""
         if template is not None:
-            needed = self.kinships.needed(ref, template, self.book.policy_for(template))
+            needed = self.kinships.needed(ref, template, self.policies.of(ref, template, record))
         else:
             needed = self.needs.needed_by(ref) or self.kinships.needed(ref, None, None)
         for one in self.needs.put(ref, needed, record.holders() if record is not None else ()):

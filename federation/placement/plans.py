@@ -56,6 +56,8 @@ class Situation:
     """Members to be evicted now: Unreachable for longer than the toleration. Empty while the federation is isolated."""
     displaced: tuple[Displaced, ...] = ()
     """What the last plan handed out under this name."""
+    fresh: bool = False
+    """Somebody asks for it to be placed as if it was new: what runs may be moved, and the first group comes first."""
     autoscaled: bool = False
     """A HorizontalPodAutoscaler among the templates targets the object: members set their replicas themselves."""
 

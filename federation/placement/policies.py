@@ -95,8 +95,14 @@ class PropagationPolicy:
     """RFC 3339, as the server wrote it; such texts order like their times."""
     selectors: tuple[ObjectSelector, ...] = ()
     priority: int = 0
+    preempts: bool = True
+    """It takes objects over that another policy has placed."""
+    lazy_spec: Object | None = None
+    """Its spec where it is lazy: what is placed already moves by it when it changes itself, and not before."""
     affinities: tuple[Affinity, ...] = (EVERYWHERE,)
     """Groups in order; the next is used where no cluster of those before is fit."""
+    overflow: bool = False
+    """Groups are used together: what those before have no room for goes to the next."""
     tolerations: tuple[Object, ...] = ()
     spread: tuple[Spread, ...] = ()
     division: Division = Division()
@@ -162,7 +168,10 @@ def propagation_policy_of(policy: Object) -> PropagationPolicy:
         created=metadata.get("creationTimestamp") or "",
         selectors=selectors,
         priority=spec.get("priority") or 0,
+        preempts=spec.get("preemption") != "Never",
+        lazy_spec=spec if spec.get("activation") == "Lazy" else None,
         affinities=affinities,
+        overflow=bool(placement.get("overflow")),
         tolerations=tuple(placement.get("clusterTolerations") or ()),
         spread=tuple(_spread(one) for one in placement.get("spreadConstraints") or ()),
         division=division,
@@ -204,15 +213,19 @@ def override_policy_of(policy: Object) -> OverridePolicy:
     )
 
 
-def policy_for(template: Object, policies: Iterable[PropagationPolicy]) -> PropagationPolicy:
+def policy_for(template: Object, policies: Iterable[PropagationPolicy], incumbent: str = "") -> PropagationPolicy:
     """
     The one policy that applies to an object; DEFAULT_POLICY when none selects it.
+
+    `incumbent` is the key of the one that placed it: while that selects it, those that do not preempt are left out.
 
     Higher priority first; at the same, the namespace's own before cluster-wide ones (who runs a namespace need not
     fear what is written elsewhere); then a selector by name before one by labels before one of the whole kind; then
     the older policy; then by name.
     """
     fitting = [(policy, found) for policy in policies if (found := _specificity(policy, template)) is not None]
+    if any(policy.key == incumbent for policy, _ in fitting):
+        fitting = [one for one in fitting if one[0].preempts or one[0].key == incumbent]
     if not fitting:
         return DEFAULT_POLICY
     return min(fitting, key=lambda one: (-one[0].priority, not one[0].namespace, -one[1], *_age(one[0])))[0]

@@ -65,6 +65,10 @@ class Record:
     passed_over: Mapping[str, str] = field(default_factory=dict)
     unplaced: int = 0
     fault: str = ""
+    lazy_policy: Object | None = None
+    """The spec by which it was placed, where the policy is a lazy one: that may say something else by now."""
+    rebalanced: str = ""
+    """The wish to be placed anew that was fulfilled last."""
 
     @property
     def empty(self) -> bool:
@@ -112,6 +116,8 @@ def record_of(placement: Object) -> Record:
         passed_over={one["cluster"]: one.get("why") or "" for one in spec.get("passedOver") or ()},
         unplaced=spec.get("unplaced") or 0,
         fault=spec.get("fault") or "",
+        lazy_policy=spec.get("lazyPolicy"),
+        rebalanced=spec.get("rebalanced") or "",
     )
 
 
@@ -181,6 +187,8 @@ def spec_of(ref: Ref, record: Record) -> Object:
         ],
         "unplaced": record.unplaced,
         "fault": record.fault[:_FAULT],
+        "lazyPolicy": record.lazy_policy,
+        "rebalanced": record.rebalanced,
     }
     return {name: value for name, value in spec.items() if value}
 

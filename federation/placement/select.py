@@ -31,6 +31,8 @@ class Question:
     lost: frozenset[str] = frozenset()
     rooms: Mapping[str, int] = field(default_factory=dict)
     """Cluster -> replicas that it has room for, where that counts."""
+    fresh: bool = False
+    """Who has it already is no better than others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,6 @@ def _ranked(question: Question, members: Iterable[Member], policy: PropagationPo
     def rank(member: Member) -> tuple[bool, bool, int, bytes]:
         avoided = first_untolerated(policy.tolerations, member.taints, ["PreferNoSchedule"]) is not None
         room = question.rooms.get(member.name, 0)
-        return member.name not in question.held, avoided, -room, draw(member.name, question.key)
+        return question.fresh or member.name not in question.held, avoided, -room, draw(member.name, question.key)
 
     return sorted(members, key=rank)

@@ -33,9 +33,20 @@ def copy_to(template: Object, selection: Selection, *, with_replicas: bool) -> A
 
 
 def divide(
-    template: Object, selection: Selection, policy: PropagationPolicy, situation: Situation, demand: Demand, key: str
+    template: Object,
+    selection: Selection,
+    policy: PropagationPolicy,
+    situation: Situation,
+    demand: Demand,
+    key: str,
+    *,
+    spills: bool = False,
 ) -> Assigned:
-    """A workload's replicas among the selected clusters, as the policy says."""
+    """
+    A workload's replicas among the selected clusters, as the policy says.
+
+    `spills`: what nobody here can run is unplaced, others will be asked.
+    """
     if workloads.group_kind(template) == workloads.JOB and (
         any(one.cluster for one in situation.held) or workloads.is_indivisible(template)
     ):
@@ -45,6 +56,8 @@ def divide(
     if not policy.division.rebalance:
         claims = _returned(total, claims, selection, policy, situation, key)
     split = _split(total, claims, policy, key)
+    if spills and split.overflow:
+        split = Split(split.replicas, unplaced=split.unplaced + sum(split.overflow.values()))
     ranges = {}
     counts = {name: count + split.overflow.get(name, 0) for name, count in split.replicas.items()}
     if workloads.group_kind(template) == workloads.STATEFUL_SET:

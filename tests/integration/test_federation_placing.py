@@ -250,6 +250,74 @@ async def test_a_burst_promises_no_member_more_than_it_has(federation: Federatio
     assert sum(one["spec"].get("unplaced", 0) for one in placements) == 200
 
 
+async def test_of_two_policies_the_one_that_does_not_preempt_leaves_what_is_placed(federation: Federation) -> None:
+    for name in ("east", "west", "north"):
+        await federation.join(name)
+    await federation.start()
+    ref = config_map_ref("settings")
+    await federation.create(PROPAGATION_POLICIES, policy("first", "ConfigMap", "v1", only("east")))
+    await federation.create(resources.CONFIG_MAPS, config_map("settings"))
+    await federation.placed(ref, lambda found: set(parts(found)) == {"east"})
+    modest = policy("modest", "ConfigMap", "v1", only("west"), priority=9, preemption="Never")
+    await federation.create(PROPAGATION_POLICIES, modest)
+    await federation.create(resources.CONFIG_MAPS, config_map("newcomer"))
+    await federation.placed(config_map_ref("newcomer"), lambda found: set(parts(found)) == {"west"})
+    await federation.quiet()
+    assert set(parts(await federation.placed(ref))) == {"east"}
+    await federation.create(PROPAGATION_POLICIES, policy("rude", "ConfigMap", "v1", only("north"), priority=10))
+    await federation.placed(ref, lambda found: set(parts(found)) == {"north"})
+    await federation.client.delete(PROPAGATION_POLICIES, "rude", namespace="default")
+    await federation.placed(ref, lambda found: set(parts(found)) == {"west"})
+
+
+async def test_a_lazy_policy_waits_for_the_object_to_change(federation: Federation) -> None:
+    for name in ("east", "west", "north"):
+        await federation.join(name)
+    await federation.start()
+    ref, resource = config_map_ref("settings"), PROPAGATION_POLICIES
+    await federation.create(resources.CONFIG_MAPS, config_map("settings"))
+    await federation.placed(ref, lambda found: len(parts(found)) == 3)
+    await federation.create(resource, policy("lazy", "ConfigMap", "v1", only("east"), activation="Lazy"))
+    await federation.create(resources.CONFIG_MAPS, config_map("newcomer"))
+    await federation.placed(config_map_ref("newcomer"), lambda found: set(parts(found)) == {"east"})
+    assert len(parts(await federation.placed(ref))) == 3
+    touched = {"metadata": {"labels": {"touched": "once"}}}
+    await federation.client.patch(resources.CONFIG_MAPS, "settings", touched, namespace="default")
+    await federation.placed(ref, lambda found: set(parts(found)) == {"east"})
+
+    await federation.client.patch(resource, "lazy", {"spec": {"placement": only("west")}}, namespace="default")
+    await federation.quiet()
+    await federation.stop()
+    await federation.start()
+    await federation.quiet()
+    assert set(parts(await federation.placed(ref))) == {"east"}
+    touched = {"metadata": {"labels": {"touched": "twice"}}}
+    await federation.client.patch(resources.CONFIG_MAPS, "settings", touched, namespace="default")
+    await federation.placed(ref, lambda found: set(parts(found)) == {"west"})
+    await federation.client.delete(resource, "lazy", namespace="default")
+    await federation.placed(ref, lambda found: len(parts(found)) == 3)
+
+
+async def test_who_asks_for_it_is_placed_anew_once(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.start()
+    ref = deployment_ref("web")
+    await federation.create(resources.DEPLOYMENTS, deployment("web", 4))
+    await federation.placed(ref, lambda found: parts(found) == {"east": 4})
+    await federation.join("west")
+    await federation.placed(ref, lambda found: any(one["cluster"] == "west" for one in found["spec"]["passedOver"]))
+    wish = {"metadata": {"annotations": {"federation.hanse.io/rebalance": "now"}}}
+    await federation.client.patch(resources.DEPLOYMENTS, "web", wish, namespace="default")
+    placed = await federation.placed(ref, lambda found: parts(found) == {"east": 2, "west": 2})
+    assert placed["spec"]["rebalanced"] == "now"
+    await federation.client.patch(CLUSTERS, "west", {"spec": {"unschedulable": True}})
+    await federation.client.patch(resources.DEPLOYMENTS, "web", {"spec": {"replicas": 6}}, namespace="default")
+    await federation.placed(ref, lambda found: parts(found) == {"east": 4, "west": 2})
+    await federation.client.patch(CLUSTERS, "west", {"spec": {"unschedulable": False}})
+    await federation.quiet()
+    assert parts(await federation.placed(ref)) == {"east": 4, "west": 2}
+
+
 @NEEDS_KUBECTL
 async def test_describe_says_where_an_object_is_and_why(federation: Federation, endpoint: Endpoint) -> None:
     await federation.join("east")

@@ -45,6 +45,8 @@ class Circumstances:
     follows: Mapping[str, str] = field(default_factory=dict)
     """Cluster -> why the object has to be there, whatever its policy says."""
     overrides_hash: str = ""
+    rebalanced: str = ""
+    """The wish to be placed anew that the plan fulfills."""
     policy_gone: bool = False
     """The policy that decided last time is not there any more."""
 
@@ -90,6 +92,8 @@ def decide(
         passed_over={name: why for name, why in plan.passed_over.items() if name not in around.follows},
         unplaced=plan.unplaced,
         fault=plan.fault,
+        lazy_policy=policy.lazy_spec,
+        rebalanced=old.rebalanced if plan.fault else around.rebalanced,
     )
     return Decision(record, again)
 

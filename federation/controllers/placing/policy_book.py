@@ -93,8 +93,10 @@ class PolicyBook:
     def listen(self, listener: Callable[[Policy], None]) -> None:
         self._listeners.append(listener)
 
-    def policy_for(self, template: Object) -> PropagationPolicy:
-        return policy_for(template, self._propagation.for_namespace(template["metadata"].get("namespace") or ""))
+    def policy_for(self, template: Object, incumbent: str = "") -> PropagationPolicy:
+        """`incumbent`: the key of the policy that placed it."""
+        namespace = template["metadata"].get("namespace") or ""
+        return policy_for(template, self._propagation.for_namespace(namespace), incumbent)
 
     def get(self, key: str) -> PropagationPolicy | None:
         """By what Placement.spec.policy holds."""

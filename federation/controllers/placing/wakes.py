@@ -21,6 +21,7 @@ class Wakes:
         at_once: look at an object: a user waits for it.
         in_turn: look at an object when there is time.
         asked_for: told of every template that somebody was seen to delete.
+        changed: told of every template that somebody was seen to make or change.
     """
 
     def __init__(
@@ -33,7 +34,9 @@ class Wakes:
         at_once: Callable[[Ref], None],
         in_turn: Callable[[Ref], None],
         asked_for: Callable[[Ref], None],
+        changed: Callable[[Ref], None],
     ) -> None:
+        self._changed = changed
         self._templates, self._store, self._needs, self._kinships = templates, store, needs, kinships
         self._at_once, self._in_turn, self._asked_for = at_once, in_turn, asked_for
         self._namespaces: set[str] = set()
@@ -50,6 +53,8 @@ class Wakes:
     def template_changed(self, ref: Ref, change: Change) -> None:
         if change is Change.DELETED:
             self._asked_for(ref)
+        elif change is Change.CHANGED:
+            self._changed(ref)
         (self._at_once if change in (Change.CHANGED, Change.DELETED) else self._in_turn)(ref)
         if (ref.group, ref.kind) == NAMESPACE:
             self._namespace_changed(ref)

@@ -47,6 +47,7 @@ def member_of(name: str, given: dict[str, Any]) -> Member:
         taints=tuple(given.get("taints", ())),
         region=given.get("region", ""),
         zones=tuple(given.get("zones", ())),
+        provider=given.get("provider", ""),
         phase=given.get("phase", "Ready"),
         unschedulable=given.get("unschedulable", False),
         kinds=None if serves is None else {version: frozenset(kinds) for version, kinds in serves.items()},
@@ -62,6 +63,7 @@ def policy_of(case: dict[str, Any]) -> PropagationPolicy:
     placement = {
         "clusterAffinity": case.get("affinity"),
         "clusterAffinities": case.get("groups"),
+        "overflow": case.get("overflow", False),
         "clusterTolerations": case.get("tolerations"),
         "spreadConstraints": case.get("spread"),
         "replicaScheduling": {
@@ -90,6 +92,7 @@ def situation_of(case: dict[str, Any]) -> Situation:
         lost=frozenset(case.get("lost", ())),
         displaced=tuple(Displaced(one.cluster, one.replicas or 0, one.ordinal_start) for one in displaced),
         autoscaled=case.get("autoscaled", False),
+        fresh=case.get("fresh", False),
     )
 
 
