@@ -3,8 +3,9 @@ ClusterSpec -> the inventory that Ansible reads: groups of hosts, one a role, an
 
 Variables that the roles read:
     hanse_cluster   name, service_cidr, pod_cidr, node_cidr_mask_size, dns_domain, dns_address, api_servers (URLs),
-                    virtual_address (or ""), pod_network, etcd (list of {name, address}), service_account_issuer,
-                    etcd_heartbeat_ms, etcd_election_ms, etcd_quota_bytes;
+                    virtual_address (or ""), pod_network, etcd (list of {name, address}),
+                    etcd_state (new or existing), service_account_issuer, etcd_heartbeat_ms,
+                    etcd_election_ms, etcd_quota_bytes;
                     of a federation dns_zone (or "") and name_servers (addresses)
     hanse_host      name, address, roles, labels, taints, interface
     hanse_release   digest of the release below /opt/hanse/releases
@@ -59,6 +60,7 @@ def cluster_variables(spec: ClusterSpec) -> dict[str, Any]:
         "virtual_address": spec.control_plane.virtual_address,
         "pod_network": spec.network.pod_network.value,
         "etcd": [{"name": host.name, "address": host.address} for host in spec.with_role(Role.ETCD)],
+        "etcd_state": "existing" if spec.quorum_formed else "new",
         "service_account_issuer": spec.service_account_issuer,
         "etcd_heartbeat_ms": spec.etcd.heartbeat_interval,
         "etcd_election_ms": spec.etcd.election_timeout,

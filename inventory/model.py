@@ -145,6 +145,8 @@ class ClusterSpec:
     control_plane: ControlPlaneSettings = field(default_factory=ControlPlaneSettings)
     federation: FederationSettings | None = None
     """None for a cluster."""
+    quorum_formed: bool = False
+    """Members of etcd have come since it was made: whoever starts without data joins, and makes no quorum anew."""
 
     @property
     def kind(self) -> str:

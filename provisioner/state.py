@@ -54,6 +54,8 @@ class ClusterRecord:
     """Hosts that left: named by the description, and no part of the cluster any more."""
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Host name -> its roles, once hosts came or went; where they differ from the description's, these hold."""
+    quorum_formed: bool = False
+    """Members of etcd came after it was made."""
     destroying: bool = False
     """A destroy has begun. Half a quorum is no cluster, so only another destroy may follow."""
 

@@ -52,7 +52,7 @@ from cluster.apiserver.watch import Watcher, WatchStream
 from cluster.machinery import systemd
 from cluster.machinery.decode import BODY_LIMIT
 from cluster.store.object_store import ObjectStore
-from cluster.store.opening import open_backend
+from cluster.store.opening import open_backend, read_servers_file
 from cluster.store.watch_cache import WatchCache
 
 if TYPE_CHECKING:
@@ -292,6 +292,11 @@ class Apiserver:
             [options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile],
             self.upkeep.etcd_files_changed.set,
         )
+        self.files.on_change(
+            "the list of etcd's members",
+            [options.etcd_servers_file],
+            lambda: self.etcd.use_endpoints(read_servers_file(options.etcd_servers_file)),
+        )
 
     async def _until_booted(self, boot: asyncio.Task[None]) -> None:
         waiting = asyncio.create_task(self.booted.wait())
@@ -321,7 +326,8 @@ def _files(options: Options) -> list[str]:
     return [
         options.tls_cert_file, options.tls_private_key_file, options.token_auth_file,
         options.client_ca_file, options.requestheader_client_ca_file,
-        options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile, options.encryption_provider_config,
+        options.etcd_servers_file, options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile,
+        options.encryption_provider_config,
         options.kubelet_client_certificate, options.kubelet_client_key, options.kubelet_certificate_authority,
         options.proxy_client_cert_file, options.proxy_client_key_file,
         *options.service_account_key_file, options.service_account_signing_key_file,

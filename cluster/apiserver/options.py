@@ -24,6 +24,8 @@ class Options:
     etcd's members, or the one embedded store: embedded:///path/to/file.db, embedded://:memory:, with settings after
     a `?` (see cluster.store.embedded.address).
     """
+    etcd_servers_file: str
+    """Names etcd's members while the server runs, as they come and go; see cluster.store.opening. Not upstream's."""
     etcd_cafile: str
     etcd_certfile: str
     etcd_keyfile: str
@@ -104,7 +106,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     for name, default in {
-        "etcd-cafile": "", "etcd-certfile": "", "etcd-keyfile": "", "encryption-provider-config": "",
+        "etcd-servers-file": "", "etcd-cafile": "", "etcd-certfile": "", "etcd-keyfile": "",
+        "encryption-provider-config": "",
         "bind-address": "0.0.0.0",  # noqa: S104
         "advertise-address": "", "cert-dir": "/var/run/kubernetes", "tls-cert-file": "", "tls-private-key-file": "",
         "client-ca-file": "", "token-auth-file": "", "authorization-policy-file": "",

@@ -8,6 +8,7 @@ Not here    caching (informer.py), backing off over many tries (workqueue.py).
 
 import asyncio
 import base64
+import dataclasses
 import logging
 import os
 import random
@@ -23,6 +24,7 @@ import orjson
 
 from cluster.api.resources import Resource
 from cluster.client.kubeconfig import ClientConfig, load_kubeconfig
+from cluster.client.servers_file import ServersFile
 from cluster.client.tls import TlsFiles, TokenFile
 from cluster.machinery.objects import Object, key_of
 from cluster.machinery.status_errors import ApiError, ServiceUnavailable, from_status
@@ -89,6 +91,7 @@ class ApiClient:
         self._token_file = TokenFile(config.token_file) if config.token_file and not config.token else None
         self._session: aiohttp.ClientSession | None = None
         self._server = 0
+        self._servers_file: ServersFile | None = None
         self._away = False
         self._returned = asyncio.Event()
         self.returns = 0
@@ -98,8 +101,11 @@ class ApiClient:
     def from_kubeconfig(
         cls, path: str | os.PathLike[str], *, user_agent: str = "hanse", context: str = "", connections: int = 100
     ) -> "ApiClient":
-        """Raises KubeconfigError."""
-        return cls(load_kubeconfig(path, context), user_agent=user_agent, connections=connections)
+        """The file's list of servers is followed. Raises KubeconfigError."""
+        file = ServersFile(path, context)  # first: what changes while it is read is read again
+        client = cls(load_kubeconfig(path, context), user_agent=user_agent, connections=connections)
+        client._servers_file = file
+        return client
 
     async def __aenter__(self) -> Self:
         return self
@@ -119,6 +125,7 @@ class ApiClient:
         self.config = config
         self._tls = TlsFiles(config)
         self._token_file = TokenFile(config.token_file) if config.token_file and not config.token else None
+        self._servers_file = None
         await self.close()
 
     @property
@@ -239,8 +246,7 @@ class ApiClient:
                     after = response.headers.get("Retry-After", "")
             except aiohttp.ClientConnectorError as failure:  # never sent
                 self._away = True
-                waited_for_servers += 1
-                self._next_server(server)
+                waited_for_servers = 0 if self._next_server(server) else waited_for_servers + 1
                 if waited_for_servers >= len(self.config.servers):
                     raise self._unreachable(method, path, failure) from failure
                 continue
@@ -442,10 +448,16 @@ class ApiClient:
                 f"cannot read the token file {self.config.token_file}: {error.strerror}. Check its path and mode."
             ) from error
 
-    def _next_server(self, tried: int) -> None:
-        """Move on, unless another request has done so since."""
+    def _next_server(self, tried: int) -> bool:
+        """Move on, unless another request has done so since. Whether it is to the first of a list that has changed."""
+        if self._servers_file is not None and (servers := self._servers_file.news()):
+            log.info("the servers are now %s", ", ".join(servers))
+            self.config = dataclasses.replace(self.config, servers=servers)
+            self._server = 0
+            return True
         if self._server == tried:
             self._server = (tried + 1) % len(self.config.servers)
+        return False
 
     def _unreachable(self, method: str, path: str, failure: BaseException) -> ServiceUnavailable:
         tried = ", ".join(self.config.servers)

@@ -107,6 +107,9 @@ class Backend(Protocol):
     async def use_new_certificate(self) -> None:
         """The files of our identity changed: what needs one shows the new one from now on."""
 
+    def use_endpoints(self, endpoints: Sequence[str]) -> None:
+        """The members are these from now on. Raises ValueError when they cannot be."""
+
     @property
     def endpoints(self) -> int:
         """How many members could serve the next watch when this one's breaks."""

@@ -81,8 +81,10 @@ class EtcdClient:
         self._tls = TlsFiles(files.ca_file, files.cert_file, files.key_file)
         self._urls = list(endpoints)
         self._channels = [self._channel(url) for url in endpoints]
+        self._leaving: set[asyncio.Task[None]] = set()
+        """Channels of members that are none any more, until what runs on them has ended."""
         self._current = 0
-        self._watching: dict[int, Callable[[], None]] = {}
+        self._watching: dict[str, Callable[[], None]] = {}
         """Which member's watch is open, and how to end it."""
 
     def _channel(self, url: str) -> Channel:
@@ -90,8 +92,31 @@ class EtcdClient:
         return Channel(_target(url), tls, max_message=MAX_MESSAGE, keepalive=KEEPALIVE)
 
     async def close(self) -> None:
+        for leaving in self._leaving:
+            leaving.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         for channel in self._channels:
             await channel.close()
+
+    def use_endpoints(self, endpoints: Sequence[str]) -> None:
+        """
+        Members came or went. Who stays is not disturbed; calls to others end as they would have, watches go elsewhere.
+
+        Raises ValueError when none is given.
+        """
+        if not endpoints:
+            raise ValueError("the list of etcd endpoints is empty")
+        have = dict(zip(self._urls, self._channels, strict=True))
+        current = self._urls[self._current]
+        self._urls = list(endpoints)
+        self._channels = [have.pop(url) if url in have else self._channel(url) for url in self._urls]
+        self._current = self._urls.index(current) if current in self._urls else 0
+        for url, channel in have.items():
+            if abandon := self._watching.get(url):
+                abandon()
+            task = asyncio.get_running_loop().create_task(_close_later(channel), name=f"leave {url}")
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
 
     async def use_new_certificate(self) -> None:
         """The files of the identity changed: new connections show the new one, running calls end on the old."""
@@ -122,31 +147,36 @@ class EtcdClient:
         last_try = len(self._urls) - 1
         for attempt in range(last_try + 1):
             at = self._current
+            url, channel = self._urls[at], self._channels[at]
             timeout = repeat_after if repeat_after and attempt < last_try else REQUEST_TIMEOUT
             try:
-                return decode(await self._channels[at].unary(path, message, timeout)), repeated
+                return decode(await channel.unary(path, message, timeout)), repeated
             except GrpcError as fault:
-                refusal = _translate(fault, self._urls[at], method)
+                refusal = _translate(fault, url, method)
                 refused = fault.code in _ANOTHER_MAY_ANSWER
                 if refused:
-                    self._leave(at)
+                    self._leave(url)
                 repeated = repeated or refusal.ambiguous
                 if not refused or attempt == last_try or (refusal.ambiguous and not repeat_after):
                     # Whatever this try came to: an earlier one may have been executed.
                     refusal.ambiguous = repeated
                     raise refusal from fault
             except DecodeError as fault:
-                why = f"etcd at {self._urls[at]}, {method}: its answer is no message: {fault}"
+                why = f"etcd at {url}, {method}: its answer is no message: {fault}"
                 raise EtcdError(why, ambiguous=True) from fault
         raise AssertionError("unreachable")
 
-    def _leave(self, at: int) -> None:
+    def _leave(self, url: str) -> None:
         """That member does not answer: others are asked from now on, and its watch is opened elsewhere."""
-        if self._current == at:
-            self._current = (at + 1) % len(self._urls)
-        abandon = self._watching.get(at)
+        self._ask_next(url)
+        abandon = self._watching.get(url)
         if abandon is not None:
             abandon()
+
+    def _ask_next(self, url: str) -> None:
+        """Unless somebody else is asked by now."""
+        if self._urls[self._current] == url:
+            self._current = (self._current + 1) % len(self._urls)
 
     async def range(
         self,
@@ -204,15 +234,14 @@ class EtcdClient:
 
         After a break the next watch goes to another member.
         """
-        at = self._current
-        url = self._urls[at]
+        url = self._urls[self._current]
         channel = self._channel(url)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(WATCH_OPEN_TIMEOUT) as patience:
 
                 def abandon() -> None:
-                    if self._watching.get(at) is abandon and not patience.expired():
+                    if self._watching.get(url) is abandon and not patience.expired():
                         patience.reschedule(loop.time())
 
                 path, decode = _UNARY["Status"]
@@ -235,7 +264,7 @@ class EtcdClient:
                 async def ask_progress() -> None:
                     stream.send(_ASK_PROGRESS)
 
-                self._watching[at] = abandon
+                self._watching[url] = abandon
                 async for message in stream:
                     response = pb.WatchResponse.FromString(message)
                     if response.canceled:
@@ -259,11 +288,18 @@ class EtcdClient:
         except DecodeError as fault:
             raise EtcdError(f"etcd at {url} sent what is no watch answer: {fault}") from fault
         finally:
-            self._watching.pop(at, None)
+            self._watching.pop(url, None)
             # The next watch begins at once; it has better prospects with another member.
-            if self._current == at:
-                self._current = (at + 1) % len(self._urls)
+            self._ask_next(url)
             await channel.close()
+
+
+async def _close_later(channel: Channel) -> None:
+    """Once the longest call that runs on it has ended."""
+    try:
+        await asyncio.sleep(REQUEST_TIMEOUT)
+    finally:
+        await channel.close()
 
 
 def _translate(fault: GrpcError, url: str, method: str) -> EtcdError:

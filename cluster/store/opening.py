@@ -1,9 +1,27 @@
 """Which store the flag --etcd-servers means."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from cluster.store.backend import Backend
 from cluster.store.embedded.address import SCHEME, parse_address
+
+SERVERS_VARIABLE = "ETCD_SERVERS"
+
+
+def read_servers_file(path: str) -> tuple[str, ...]:
+    """
+    etcd's addresses in a file of the form that systemd takes as EnvironmentFile: ETCD_SERVERS=https://HOST:2379,…
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it names none.
+    """
+    for line in Path(path).read_text().splitlines():
+        name, _, value = line.partition("=")
+        if name.strip() == SERVERS_VARIABLE and (servers := tuple(one for one in value.strip().split(",") if one)):
+            return servers
+    raise ValueError(f"{path} has no line {SERVERS_VARIABLE}=https://HOST:2379,…")
 
 
 def open_backend(servers: Sequence[str], *, ca_file: str = "", cert_file: str = "", key_file: str = "") -> Backend:

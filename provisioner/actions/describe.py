@@ -121,6 +121,7 @@ def _static_record(home: ClusterHome, known: ClusterRecord | None, wish: Wish) -
     return ClusterRecord(
         absent=known.absent if known else (),
         roles=known.roles if known else {},
+        quorum_formed=known.quorum_formed if known else False,
         provider=Provider.STATIC,
         masters=wish.masters,
         etcd_members=wish.etcd_members,
@@ -153,6 +154,7 @@ def _local_record(home: ClusterHome, known: ClusterRecord | None, wish: Wish) ->
         zone=wish.zone or (known.zone if known else ""),
         absent=known.absent if known else (),
         roles=known.roles if known else {},
+        quorum_formed=known.quorum_formed if known else False,
     )
 
 
@@ -164,7 +166,7 @@ def _listed(name: str, addresses: Sequence[str]) -> str:
 
 def describe_record(home: ClusterHome, record: ClusterRecord) -> ClusterSpec:
     """The cluster, or federation, that a record describes."""
-    described = _as_described(home, record)
+    described = dataclasses.replace(_as_described(home, record), quorum_formed=record.quorum_formed)
     if not record.absent and not record.roles:
         return described
     return topology.with_changes(described, record.absent, record.roles)

@@ -14,6 +14,7 @@ from cluster.pki.catalogue import AuthorityEntry, CertificateEntry, ClusterFacts
 from cluster.pki.inspect import needs_renewal
 from cluster.pki.issue import issue_key_pair
 from inventory.model import ClusterSpec, HostSpec, Role
+from provisioner.phases.revoke_certificates import LIST, ensure_revocations, revocations_pending
 from provisioner.state import write_atomically
 
 
@@ -25,6 +26,8 @@ def pending_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> list
         found.append("make the key of ServiceAccount tokens")
     if not (pki / encryption_config.FILE).exists():
         found.append("make the key that Secrets are sealed with")
+    if revocations_pending(pki):
+        found.append("make etcd's list of certificates that count no longer")
     for entry, host, stem in _leaves(spec, pki):
         authority = pki / f"{catalogue.authority_named(entry.authority).path}.crt"
         reason = _reason(spec, entry, host, stem, authority, now)
@@ -35,7 +38,7 @@ def pending_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> list
 
 def hosts_with_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> set[str]:
     """Names of the hosts for which nothing is pending."""
-    shared = [f"{entry.path}.key" for entry in catalogue.AUTHORITIES] + [encryption_config.FILE]
+    shared = [*(f"{entry.path}.key" for entry in catalogue.AUTHORITIES), encryption_config.FILE, LIST]
     if any(not (pki / name).exists() for name in shared):
         return set()
     lacking = set()
@@ -52,6 +55,7 @@ def issue_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> int:
     pki.chmod(0o700)
     authorities = {entry.name: _ensure_authority(entry, spec, pki, now) for entry in catalogue.AUTHORITIES}
     _ensure_service_account_key(pki)
+    ensure_revocations(pki, now)
     if not (pki / encryption_config.FILE).exists():
         write_atomically(pki / encryption_config.FILE, encryption_config.make_encryption_config(), mode=0o600)
     issued = 0
@@ -89,6 +93,8 @@ def host_files(host: HostSpec, pki: Path) -> dict[str, str]:
     for entry in catalogue.certificates_for(facts):
         for suffix in ("crt", "key"):
             files[f"{entry.path}.{suffix}"] = _host_folder(pki, host) / f"{entry.path}.{suffix}"
+    if facts.is_etcd:
+        files[LIST] = pki / LIST
     if host.serves_api:
         for name in (service_account_key.PRIVATE_FILE, service_account_key.PUBLIC_FILE, encryption_config.FILE):
             files[name] = pki / name

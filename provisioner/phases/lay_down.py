@@ -5,6 +5,7 @@ Which hosts do is known without asking Ansible: what files are made from is hash
 by the hosts, and both hashes are remembered after each run.
 """
 
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from provisioner.ansible_runs import PLAYBOOKS, HostResult, run_playbook_until_c
 from provisioner.facts.ask_host import inputs_in
 from provisioner.phases.gather_facts import gather_facts
 from provisioner.phases.issue_certificates import host_files
+from provisioner.phases.revoke_certificates import ensure_revocations
 from provisioner.phases.run import Run
 from provisioner.plan import FileChanges
 from provisioner.state import ClusterHome, write_atomically
@@ -66,6 +68,8 @@ def wanted_inputs(run: Run, release: str) -> dict[str, str]:
 async def lay_down(run: Run, hosts: Sequence[HostSpec], *, check: bool = False) -> Mapping[str, HostResult]:
     """Run the playbook, then remember what was laid down. In check mode nothing changes anywhere."""
     assert run.bundle is not None  # noqa: S101 - phases come in order
+    if not check:
+        ensure_revocations(run.home.pki, dt.datetime.now(dt.UTC))  # clusters of earlier releases have no list
     inventory = export_inventory(run, hosts, run.bundle.digest)
     fresh = {host.name for host in hosts if not run.facts_of(host).laid_down}
 

@@ -47,6 +47,9 @@ class EmbeddedStore:
     async def use_new_certificate(self) -> None:
         """There is nobody to show one to."""
 
+    def use_endpoints(self, endpoints: Sequence[str]) -> None:
+        raise ValueError("an embedded store is alone, it has no members that come and go")
+
     @property
     def endpoints(self) -> int:
         return 1

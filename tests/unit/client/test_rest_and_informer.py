@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import pathlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -283,3 +284,41 @@ async def test_an_index_follows_adds_changes_and_deletes() -> None:
 
         assert informer.by_index("by-node", "n1") == []
         assert [obj["metadata"]["name"] for obj in informer.by_index("by-node", "n2")] == ["a"]
+
+
+def _kubeconfig(*servers: str) -> str:
+    return orjson.dumps(
+        {
+            "current-context": "a",
+            "contexts": [{"name": "a", "context": {"cluster": "c"}}],
+            "clusters": [
+                {
+                    "name": "c",
+                    "cluster": {
+                        "server": servers[0],
+                        "extensions": [{"name": "hanse.io/servers", "extension": {"servers": servers}}],
+                    },
+                }
+            ],
+        }
+    ).decode()
+
+
+async def test_servers_that_come_into_the_kubeconfig_are_asked_when_the_known_ones_are_gone(
+    tmp_path: pathlib.Path,
+) -> None:
+    async def handler(request: web.BaseRequest) -> web.Response:
+        return answer(pod("web", 1))
+
+    path = tmp_path / "kubelet.conf"
+    async with serving(handler) as new:
+        path.write_text(_kubeconfig("http://127.0.0.1:1"))
+        async with ApiClient.from_kubeconfig(path) as client:
+            path.write_text("half a file: [")
+            with pytest.raises(ServiceUnavailable):
+                await client.create(resources.PODS, pod("web", 1), namespace="ns")
+            path.write_text(_kubeconfig("http://127.0.0.1:2", new))
+
+            await client.create(resources.PODS, pod("web", 1), namespace="ns")
+
+            assert client.server == new
