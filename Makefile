@@ -15,6 +15,8 @@ TEST_PACKAGES := containerd runc containernetworking-plugins busybox-static cata
 PYTEST := $(BIN)/python -m pytest
 # Tests over real sockets, processes and clocks get a second try on a busy machine; a rerun is shown by name.
 RETRY := --reruns 1 -rR
+# Integration tests wait more than they work; a file stays in one process.
+SIDE_BY_SIDE := -n 3 --dist loadfile
 NAME ?= dev
 ROUNDS ?= 5
 NODES ?= 5
@@ -68,7 +70,7 @@ unit: setup  ## no network, no root, under a minute
 integration: setup  ## real etcd, containerd, nftables, DNS and kubectl on this machine
 	@$(call install,$(TEST_PACKAGES))
 	rm -rf $(VENV)/release && $(BIN)/python -m provisioner.bundle --unpack $(VENV)/release
-	HANSE_ETCD_BIN="$(abspath $(VENV)/release/bin)" $(PYTEST) tests/integration -q --timeout=180 $(RETRY)
+	HANSE_ETCD_BIN="$(abspath $(VENV)/release/bin)" $(PYTEST) tests/integration -q --timeout=180 $(SIDE_BY_SIDE) $(RETRY)
 
 machines: setup  ## real hosts: build a cluster, use it, break it, take it away
 	$(PYTEST) tests/machines -q --timeout=1200 $(RETRY)

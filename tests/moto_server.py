@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.name_servers import free_port
+from tests.ports import free_port
 
 PACKAGES = ("moto[server]==5.2.5", "boto3==1.44.8")
 START_SECONDS = 40.0

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import load
-from tests.bench.control_plane import NAMESPACE, Server, apiserver, etcd, free_port, seed
+from tests.bench.control_plane import NAMESPACE, Server, apiserver, etcd, seed
 from tests.bench.figures import Figures, process_memory, resident_memory
+from tests.ports import free_port
 
 OBJECTS, MANY_OBJECTS = 9_000, 100_000
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"

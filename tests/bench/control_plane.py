@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from tests.ports import free_port
 
 ADMIN, USER = "bench-administrator", "bench-user"
 """Bearer tokens, good for one run on loopback. The load is the user's, whose rights come from RBAC."""
@@ -102,11 +103,6 @@ def pod(name: str) -> dict[str, Any]:
     }
     obj["metadata"]["annotations"]["text"] = "x" * max(0, OBJECT_BYTES - len(json.dumps(obj, separators=(",", ":"))))
     return obj
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -16,7 +16,8 @@ from tests.bench.figures import Figures
 from tests.federations.names import WEB, Names, address, named_world
 from tests.federations.proxy import PASS, SWALLOW
 from tests.integration.interleaved_zone import interleaved
-from tests.integration.name_servers import free_port, missing, name_server
+from tests.integration.name_servers import missing, name_server
+from tests.ports import free_port
 
 A, B = address(0), address(1)
 TTL = 5

@@ -21,7 +21,7 @@ from tests.fakes.member.peculiarities import Peculiarities
 from tests.federations.world import World, stop, world
 from tests.histories.servers import Server
 from tests.integration.federation_members import deployment
-from tests.integration.name_servers import free_port
+from tests.ports import free_port
 
 ZONE = "example.com"
 WEB = f"web.shop.fed.svc.{ZONE}"

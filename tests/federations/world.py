@@ -26,8 +26,8 @@ from tests.fakes.fake_member import FakeMember
 from tests.fakes.member.peculiarities import Peculiarities
 from tests.federations.proxy import Proxy
 from tests.histories.servers import Server
-from tests.integration.conftest import free_ports
 from tests.integration.control_plane_processes import KUBECONFIG, TOKEN
+from tests.ports import free_ports
 
 START_SECONDS = 30.0
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.integration.conftest import TOKEN, etcd_program, free_ports
+from tests.integration.conftest import TOKEN, etcd_program
+from tests.ports import free_ports
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 PREFIX = "/registry"

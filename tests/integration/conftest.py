@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import time
@@ -26,17 +25,9 @@ from yarl import URL
 
 from cluster.apiserver import options
 from cluster.apiserver.app import Apiserver
+from tests.ports import free_ports
 
 TOKEN = "integration-token"
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that are free now; all are held until the last is found, so they differ."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [server.getsockname()[1] for server in held]
-    for server in held:
-        server.close()
-    return ports
 
 
 def etcd_program() -> str:
@@ -48,9 +39,9 @@ def etcd_program() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def etcd_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One etcd for the whole run; tests keep apart by namespaces."""
+    """One etcd for the tests of a file, which keep apart by namespaces."""
     program = etcd_program()
     client, peer = free_ports(2)
     url, peer_url = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"

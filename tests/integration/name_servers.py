@@ -4,7 +4,6 @@ import asyncio
 import base64
 import contextlib
 import shutil
-import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +11,8 @@ from pathlib import Path
 import dns.exception
 import dns.message
 import dns.query
+
+from tests.ports import free_port
 
 ZONE = "example.com"
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -93,15 +94,6 @@ zone:
     zonefile-sync: -1
     journal-content: all
 """
-
-
-def free_port() -> int:
-    """A port that is free for UDP and TCP just now."""
-    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        tcp.bind(("127.0.0.1", 0))
-        udp.bind(tcp.getsockname())
-        port: int = tcp.getsockname()[1]
-        return port
 
 
 def missing(server: str) -> str:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.integration.conftest import TOKEN, etcd_program, free_ports
+from tests.integration.conftest import TOKEN, etcd_program
 from tests.integration.network_namespaces import eventually, program
+from tests.ports import free_ports
 
 KUBECONFIG = """
 apiVersion: v1

@@ -22,7 +22,8 @@ from cluster.apiserver.front_door import connection
 from cluster.apiserver.front_door.plain_reads import PlainReads
 from cluster.pki.service_account_key import make_service_account_key
 from cluster.store.watch_cache import Told, WatchCache
-from tests.integration.conftest import TOKEN, Api, free_ports, server_options
+from tests.integration.conftest import TOKEN, Api, server_options
+from tests.ports import free_ports
 
 PATH = "/api/v1/namespaces/{}/configmaps"
 

@@ -20,7 +20,8 @@ import pytest
 from cluster.apiserver.app import Apiserver
 from cluster.apiserver.options import Options
 from cluster.store.object_store import ObjectStore
-from tests.integration.conftest import TOKEN, etcd_program, free_ports, server_options
+from tests.integration.conftest import TOKEN, etcd_program, server_options
+from tests.ports import free_ports
 
 
 @dataclass

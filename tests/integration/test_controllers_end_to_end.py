@@ -10,7 +10,6 @@ import contextlib
 import os
 import pathlib
 import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -22,6 +21,7 @@ from cluster.api import resources
 from cluster.client.kubeconfig import load_kubeconfig
 from cluster.client.rest import ApiClient
 from cluster.machinery.status_errors import ApiError, NotFound
+from tests.ports import free_port
 
 _DIRECTORIES = (os.environ.get("PATH", ""), os.environ.get("HANSE_ETCD_BIN", ""), "/opt/hanse/current/bin")
 ETCD = shutil.which("etcd", path=os.pathsep.join(d for d in _DIRECTORIES if d))
@@ -38,12 +38,6 @@ contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
 clusters: [{{name: test, cluster: {{server: "https://127.0.0.1:{port}", insecure-skip-tls-verify: true}}}}]
 users: [{{name: test, user: {{token: test-token}}}}]
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

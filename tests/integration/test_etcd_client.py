@@ -18,7 +18,8 @@ from cluster.pki.issue import CertificateContent, Usage, issue_key_pair
 from cluster.store.backend import compare_mod, get, put, range_end
 from cluster.store.etcd_client import EtcdClient, EtcdError, EtcdTLS
 from cluster.store.watch_cache import WatchCache
-from tests.integration.conftest import etcd_program, free_ports
+from tests.integration.conftest import etcd_program
+from tests.ports import free_ports
 
 
 @dataclass

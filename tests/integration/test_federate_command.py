@@ -23,9 +23,9 @@ import psutil
 import pytest
 
 from federation.dns.key_files import read_key_file
-from tests.integration.conftest import free_ports
 from tests.integration.control_plane_processes import ROOT
 from tests.integration.federation_processes import NEEDS_KUBECTL, Endpoint
+from tests.ports import free_ports
 
 
 @dataclass(frozen=True, slots=True)

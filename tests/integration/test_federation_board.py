@@ -15,9 +15,9 @@ from federation.api.kinds import VERSION
 from federation.api.resources import CLUSTERS, DNS_RECORD_SETS, PLACEMENTS
 from tests.integration import chromium
 from tests.integration.chromium import NEEDS_CHROMIUM, Page
-from tests.integration.conftest import free_ports
 from tests.integration.control_plane_processes import TOKEN
 from tests.integration.federation_processes import Endpoint, federation_apiserver
+from tests.ports import free_ports
 
 pytestmark = NEEDS_CHROMIUM
 HOSTILE = '<img src=x onerror="window.ran=1"><script>window.ran=1</script>"\'&\u202e'

@@ -30,7 +30,7 @@ from federation.controllers.publish_dns import (
 from federation.dns.addresses import ServiceFacts
 from tests.integration.control_plane_processes import process
 from tests.integration.federation_processes import federation_apiserver
-from tests.integration.name_servers import free_port
+from tests.ports import free_port
 
 WEB = "web.shop.fed.svc.example.com"
 KEY = Key("shop", "web")

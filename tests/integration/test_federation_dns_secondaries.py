@@ -17,8 +17,9 @@ from federation.api.resources import DNS_RECORD_SETS
 from federation.dns.recordsets import RecordSet, Target, to_spec
 from tests.integration.control_plane_processes import process
 from tests.integration.federation_processes import Endpoint, federation_apiserver
-from tests.integration.name_servers import SECRET, ZONE, free_port, missing, secondary_server
+from tests.integration.name_servers import SECRET, ZONE, missing, secondary_server
 from tests.integration.test_federation_dns import ask, until
+from tests.ports import free_port
 
 KEY = "fed-transfer"
 SERVERS = ("bind", "knot")

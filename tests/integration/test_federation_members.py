@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from cluster.testing import control_plane
-from tests.integration.conftest import free_ports
 from tests.integration.federation_processes import NEEDS_KUBECTL, Endpoint
+from tests.ports import free_ports
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ import dns.rcode
 import pytest
 
 from cluster.testing import ControlPlane, control_plane
-from tests.integration.conftest import free_ports
 from tests.integration.federation_processes import NEEDS_KUBECTL, Endpoint
 from tests.integration.test_federation_members import cluster, eventually, federate
+from tests.ports import free_ports
 
 ZONE = "world.example"
 WEB = f"web.shop.world.svc.{ZONE}"

@@ -16,11 +16,11 @@ import pytest
 
 from cluster.testing import control_plane
 from federation.controllers.record_sets import FINALIZER
-from tests.integration.conftest import free_ports
 from tests.integration.federation_processes import NEEDS_KUBECTL, Endpoint
 from tests.integration.name_servers import SECRET, ZONE, missing, name_server
 from tests.integration.test_federation_members import eventually, federate
 from tests.integration.test_federation_names import World, apply, balance, obj, serve, template
+from tests.ports import free_ports
 
 KEY = 'key "{name}" {{ algorithm hmac-sha256; secret "{secret}"; }};'
 SERVERS = [pytest.param(name, marks=pytest.mark.skipif(bool(missing(name)), reason=missing(name) or "installed"))

@@ -20,9 +20,10 @@ from cluster.kubelet.cri_runtime import CriRuntime
 from cluster.kubelet.node_status import Pressure
 from cluster.kubelet.runtime import ContainerState
 from cluster.kubelet.serving_certificate import ensure_serving_pair
-from tests.integration.conftest import TOKEN, free_ports
+from tests.integration.conftest import TOKEN
 from tests.integration.containerd_host import SHELL_IMAGE, ContainerdHost, missing_programs, running_containerd
 from tests.integration.kubelet_node import condition, is_running, running_node, trusting
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Api

@@ -80,7 +80,7 @@ def _encoded(key: str) -> str:
 def check_refusal(answer: Answer, what: str, *, within: float = 1) -> None:
     """An error is a whole Status with the code of the answer, or one of upstream's plain pages; it shows no secret."""
     assert TOKEN.encode() not in answer.body, what
-    assert answer.seconds < within, f"{what}: answered after {answer.seconds:.2f} s"
+    assert answer.seconds < within, f"{what}: took {answer.seconds:.2f} s of work"
     if answer.status < 400:
         return
     kind = answer.headers.get("content-type", "")

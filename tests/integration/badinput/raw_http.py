@@ -7,7 +7,6 @@ import json
 import re
 import socket
 import ssl
-import time
 
 from tests.integration.control_plane_processes import TOKEN, ControlPlane
 
@@ -17,7 +16,7 @@ _REPEATED = re.compile(r"\{([^{}]*?)\*(\d+)\}", re.DOTALL)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """`status` is 0 when the server hung up without one; `seconds` until the first byte of the answer."""
+    """`status` is 0 when the server hung up without one; `seconds` are what the server worked on it."""
 
     status: int
     headers: dict[str, str]
@@ -40,15 +39,14 @@ def connect(plane: ControlPlane, timeout: float = 5.0) -> ssl.SSLSocket:
 def exchange(plane: ControlPlane, request: bytes) -> Answer:
     """Send `request` on a connection of its own; of a stream, read the begin. Raises TimeoutError after 5 s."""
     with connect(plane) as channel:
-        began = time.monotonic()
+        worked = plane.cpu_seconds()
         with contextlib.suppress(ConnectionError, ssl.SSLError):  # it hung up while we talked; perhaps it said why
             channel.sendall(request)
         try:
             first = channel.recv(65536)
         except (ConnectionError, ssl.SSLEOFError):
             first = b""
-        seconds = time.monotonic() - began
-        return _read(channel, first, seconds)
+        return _read(channel, first, plane.cpu_seconds() - worked)
 
 
 def _read(channel: ssl.SSLSocket, received: bytes, seconds: float) -> Answer:
@@ -80,6 +78,7 @@ class Talk:
 
     def __init__(self, plane: ControlPlane) -> None:
         context = ssl.create_default_context(cafile=plane.certificate)
+        self._plane = plane
         self._connection = http.client.HTTPSConnection("127.0.0.1", plane.port, timeout=10, context=context)
 
     def __enter__(self) -> "Talk":
@@ -92,11 +91,11 @@ class Talk:
         """`body` is sent as JSON unless it is bytes. Raises TimeoutError after 10 s."""
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": content_type}
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        began = time.monotonic()
+        worked = self._plane.cpu_seconds()
         self._connection.request(method, path, data, headers)
         answer = self._connection.getresponse()
         content = answer.read()
         found: dict[str, str] = {}
         for name, value in answer.getheaders():
             found[name.lower()] = f"{found[name.lower()]}, {value}" if name.lower() in found else value
-        return Answer(answer.status, found, content, time.monotonic() - began)
+        return Answer(answer.status, found, content, self._plane.cpu_seconds() - worked)
