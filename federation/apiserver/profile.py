@@ -9,6 +9,7 @@ from cluster.apiserver.registry.strategy import Undo
 from cluster.machinery.objects import Object
 from federation.api.kinds import SYSTEM_NAMESPACE, definitions
 from federation.apiserver.board.serving import BoardPages
+from federation.apiserver.deletion_protection import DeletionProtection
 from federation.apiserver.member_authorizer import MemberAuthorizer
 from federation.apiserver.member_restriction import MemberRestriction
 from federation.apiserver.returning_members import ReturningMembers
@@ -70,7 +71,7 @@ def profile() -> Profile:
         namespaces=(SYSTEM_NAMESPACE,),
         only_stores=True,
         plugins_off=PLUGINS_OFF,
-        plugins=(MemberRestriction,),
+        plugins=(MemberRestriction, DeletionProtection),
         authorizer=MemberAuthorizer,
         token_sources=(ReturningMembers,),
         views=MemberViews,

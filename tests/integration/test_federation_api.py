@@ -44,6 +44,33 @@ def test_the_usual_namespaces_and_the_systems_own_are_there_and_stay(federation:
     assert "this namespace may not be deleted" in refused.stderr
 
 
+def test_what_is_protected_is_not_deleted_nor_what_would_take_it_along(federation: Endpoint) -> None:
+    label = "federation.hanse.io/deletion-protected"
+    definition = DEFINITION.replace("PLURAL", "beacons").replace("GROUP", "safe.example.com")
+    federation.did("create", "-f", "-", stdin=definition)
+    federation.did("wait", "crd/beacons.safe.example.com", "--for=condition=Established", "--timeout=10s")
+    beacon = "{apiVersion: safe.example.com/v1, kind: Lamp, metadata: {name: first, namespace: vault}}"
+    federation.did("create", "namespace", "vault")
+    federation.did("create", "configmap", "settings", "-n", "vault")
+    federation.did("create", "-f", "-", stdin=beacon)
+    for name in ("configmap/settings", "beacons/first"):
+        federation.did("label", name, f"{label}=true", "-n", "vault")
+        refused = federation.kubectl("delete", name, "-n", "vault").stderr
+        assert f"it is protected from deletion by its label {label}; remove that first" in refused
+        refused = federation.kubectl("delete", "namespace", "vault").stderr
+        assert "vault/" in refused
+        assert "would go with it" in refused
+        assert "is protected" in federation.kubectl("delete", name.split("/")[0], "--all", "-n", "vault").stderr
+        if name.startswith("beacons"):
+            assert "would go with it" in federation.kubectl("delete", "crd", "beacons.safe.example.com").stderr
+        federation.did("label", name, f"{label}-", "-n", "vault")
+    federation.did("label", "namespace", "vault", f"{label}=true")
+    assert "is protected from deletion" in federation.kubectl("delete", "namespace", "vault").stderr
+    federation.did("label", "namespace", "vault", f"{label}-")
+    federation.did("delete", "namespace", "vault", "--wait=false")
+    federation.did("delete", "crd", "beacons.safe.example.com", "--wait=false")
+
+
 def test_templates_are_stored_as_they_are_in_a_fresh_namespace(federation: Endpoint) -> None:
     federation.did("create", "namespace", "shop")
     federation.did("create", "deployment", "web", "--image=nginx", "-n", "shop")
