@@ -124,6 +124,26 @@ def move(objects: tuple[str, ...], federation: str | None, as_json: bool, **give
             print_json(done)
 
 
+@federate.command()
+@OBJECTS
+@NAMESPACE
+@_timeout(60, "Seconds until all are decided.")
+@FEDERATION
+@JSON
+def rebalance(objects: tuple[str, ...], federation: str | None, as_json: bool, **given: Any) -> None:
+    """
+    Place objects once as if they were new: by their policies, and the room that clusters have now.
+
+    What runs may be moved by that; new copies are ready before old ones go.
+    """
+    from federation.host.migrations import rebalance as run
+
+    with reported(as_json):
+        done = asyncio.run(run(homes.chosen(federation), objects, say=_say(as_json), **given))
+        if as_json:
+            print_json(done)
+
+
 def _say(as_json: bool) -> Callable[[str], None]:
     return lambda line: click.echo(line, err=as_json)
 

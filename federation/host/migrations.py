@@ -5,13 +5,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from cluster.api.resources import Resource
+from cluster.client.rest import ApiClient
 from cluster.machinery.status_errors import ApiError
 from federation.errors import FederateError, UnreachableError, WrongInputError
+from federation.host.control_plane import client
 from federation.host.fleet import Fleet, fleet
 from federation.host.home import Home
 from federation.host.kinds import find_kind, served
 from federation.migration.move import Mover
 from federation.migration.promote import Promoter, Refused
+from federation.migration.rebalance import rebalance as place_anew
+from federation.migration.standing import Unfinished
 
 Say = Callable[[str], None]
 
@@ -60,9 +64,28 @@ async def move(
             return {"from": source, "to": target, "objects": refs, "dryRun": dry_run}
 
 
+async def rebalance(home: Home, objects: Sequence[str], *, namespace: str, seconds: int, say: Say) -> dict[str, Any]:
+    """Where objects were and where they will be. Raises FederateError."""
+    async with client(home) as federation:
+        with _explained("not all of it was placed anew"):
+            named = await _kinds_and_names(federation, objects)
+            try:
+                done = await place_anew(federation, named, namespace, seconds)
+            except Unfinished as fault:
+                raise Refused(str(fault)) from fault
+        for one in done:
+            say(f"{one.ref}: {one.before or 'nowhere'} -> {one.after or 'nowhere'}")
+        return {"objects": [{"object": str(one.ref), "before": one.before, "after": one.after} for one in done]}
+
+
 async def _named(members: Fleet, objects: Sequence[str]) -> list[tuple[Resource, str]]:
     """Raises WrongInputError."""
-    kinds = await served(members.federation)
+    return await _kinds_and_names(members.federation, objects)
+
+
+async def _kinds_and_names(federation: ApiClient, objects: Sequence[str]) -> list[tuple[Resource, str]]:
+    """Raises WrongInputError."""
+    kinds = await served(federation)
     found = []
     for one in objects:
         kind, slash, name = one.partition("/")

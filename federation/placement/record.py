@@ -151,7 +151,7 @@ def spec_of(ref: Ref, record: Record) -> Object:
         "conflictResolution": "Overwrite" if record.overwrite else "",
         "deletionPolicy": "Delete" if record.delete_with_policy else "",
         "overridesHash": record.overrides_hash,
-        "where": _where(record.clusters),
+        "where": where(record.clusters),
         "clusters": _all(
             {
                 "name": one.cluster,
@@ -206,7 +206,7 @@ def is_worth_a_write(old: Record, new: Record) -> bool:
     return replace(new, passed_over=words) != old
 
 
-def _where(clusters: Sequence[Assignment]) -> str:
+def where(clusters: Sequence[Assignment]) -> str:
     """`east (2), west (1)`: a column of a table shows one value."""
     named = [one.cluster if one.replicas is None else f"{one.cluster} ({one.replicas})" for one in clusters[:_NAMED]]
     more = len(clusters) - len(named)

@@ -8,6 +8,7 @@ from cluster.api.resources import Resource
 from cluster.machinery.status_errors import NotFound
 from federation.api.refs import Ref
 from federation.api.resources import CLUSTER_PROPAGATION_POLICIES, CLUSTERS, PLACEMENTS, PROPAGATION_POLICIES
+from federation.migration.rebalance import rebalance
 from tests.integration.federation_processes import NEEDS_KUBECTL, Endpoint
 from tests.integration.placing import (
     Federation,
@@ -306,10 +307,8 @@ async def test_who_asks_for_it_is_placed_anew_once(federation: Federation) -> No
     await federation.placed(ref, lambda found: parts(found) == {"east": 4})
     await federation.join("west")
     await federation.placed(ref, lambda found: any(one["cluster"] == "west" for one in found["spec"]["passedOver"]))
-    wish = {"metadata": {"annotations": {"federation.hanse.io/rebalance": "now"}}}
-    await federation.client.patch(resources.DEPLOYMENTS, "web", wish, namespace="default")
-    placed = await federation.placed(ref, lambda found: parts(found) == {"east": 2, "west": 2})
-    assert placed["spec"]["rebalanced"] == "now"
+    [done] = await rebalance(federation.client, [(resources.DEPLOYMENTS, "web")], "default", 20)
+    assert (done.before, done.after) == ("east (4)", "east (2), west (2)")
     await federation.client.patch(CLUSTERS, "west", {"spec": {"unschedulable": True}})
     await federation.client.patch(resources.DEPLOYMENTS, "web", {"spec": {"replicas": 6}}, namespace="default")
     await federation.placed(ref, lambda found: parts(found) == {"east": 4, "west": 2})
