@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfoNotFoundError
 from cluster.api import resources
 from cluster.client.controller import Controller, Requeue
 from cluster.controller_manager.context import Context, enqueue_all
-from cluster.controller_manager.cron_schedule import Schedule, latest_strike, zone_of
+from cluster.machinery.cron_schedule import Schedule, latest_strike, zone_of
 from cluster.controller_manager.job import JOBS
 from cluster.controller_manager.ownership import (
     BY_CONTROLLER,

@@ -24,6 +24,7 @@ def _named(plural: str) -> Resource:
 
 
 CLUSTERS = _named("clusters")
+CLUSTER_REMEDIES = _named("clusterremedies")
 PLACEMENTS = _named("placements")
 CLUSTER_PLACEMENTS = _named("clusterplacements")
 PROPAGATION_POLICIES = _named("propagationpolicies")

@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from federation.controllers.admit_agents import AdmitAgents, Signer
         from federation.controllers.federated_names import DnsOptions, keep_names
         from federation.controllers.import_services import ImportServices
+        from federation.controllers.keep_remedies import KeepRemedies
         from federation.controllers.propagation import run_propagation
         from federation.controllers.watch_members import WatchMembers
 
@@ -72,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(members.run(), name="members")
             tasks.create_task(run_propagation(client, members), name="propagation")
+            remedies = KeepRemedies(client, members.clusters, isolated=lambda: members.isolated)
+            tasks.create_task(remedies.run(), name="remedies")
             if options.multicluster_services:
                 imports = ImportServices(members.clusters, members.secrets, isolated=lambda: members.isolated)
                 tasks.create_task(imports.run(), name="imports")

@@ -28,6 +28,8 @@ from federation.dns.plan import BRAKE_ABOVE
 from federation.dns.policies import DnsPolicy, policy_for
 from federation.dns.providers.provider import Provider
 from federation.dns.recordsets import RecordSet, from_spec
+from federation.membership.health import UNREACHABLE
+from federation.membership.remedies import is_without_traffic
 
 log = logging.getLogger(__name__)
 
@@ -272,11 +274,15 @@ def _placed_service(placement: Object) -> list[str]:
 
 
 def _standing(cluster: Object) -> tuple[str, tuple[str, ...], str]:
-    """(region, zones, phase) as membership found them; the spec's word goes before the nodes' labels."""
+    """
+    (region, zones, phase) as membership found them; the spec's word goes before the nodes' labels.
+
+    Who gets no traffic for a remedy counts as one that cannot be reached.
+    """
     spec, status = cluster.get("spec") or {}, cluster.get("status") or {}
     leaving = bool(cluster["metadata"].get("deletionTimestamp"))
     return (
         spec.get("region") or status.get("region") or "",
         tuple(spec.get("zones") or status.get("zones") or ()),
-        "Leaving" if leaving else status.get("phase") or "Pending",
+        "Leaving" if leaving else UNREACHABLE if is_without_traffic(cluster) else status.get("phase") or "Pending",
     )

@@ -15,6 +15,8 @@ _READY = {
     SUSPECT: ("Unknown", "ProbesMissed"),
 }
 _UNREACHABLE = ("False", "ClusterNotReachable")
+OWN_CONDITIONS = frozenset({"Ready", "Offline", "Isolated", "DeletionsWait"})
+"""What others say of a member under other names stays as they say it."""
 ISOLATED = "half of the members were lost at once: the federation takes itself to be cut off and moves nothing"
 
 
@@ -46,6 +48,8 @@ def status_of(
         if same and old.get("reason") == condition["reason"]:
             # Texts of later misses differ in nothing that matters; rewriting them would be a write every two seconds.
             condition["message"] = old.get("message", condition["message"])
+    ours = OWN_CONDITIONS | {one["type"] for one in wanted}
+    wanted += [one for one in before.get("conditions") or () if one["type"] not in ours]
     return {**before, **(facts or {}), "phase": health.phase, "conditions": wanted}
 
 

@@ -1,6 +1,6 @@
 """What the planner knows of a member, read from its Cluster object. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from cluster.machinery.objects import Object
@@ -95,7 +95,7 @@ def member_of(cluster: Object) -> Member:
     return Member(
         name=metadata["name"],
         labels=dict(metadata.get("labels") or {}),
-        taints=tuple(spec.get("taints") or ()),
+        taints=(*(spec.get("taints") or ()), *_remedial(status)),
         region=spec.get("region") or status.get("region") or "",
         zones=tuple(spec.get("zones") or status.get("zones") or ()),
         provider=spec.get("provider") or "",
@@ -104,6 +104,11 @@ def member_of(cluster: Object) -> Member:
         kinds=None if apis is None else {api["groupVersion"]: frozenset(api.get("kinds") or ()) for api in apis},
         capacity=_capacity(status.get("resources") or {}),
     )
+
+
+def _remedial(status: Object) -> Iterable[Object]:
+    """Taints of the remedies that are in force."""
+    return (taint for one in status.get("remedies") or () for taint in one.get("taints") or ())
 
 
 def _capacity(resources: Object) -> Capacity:

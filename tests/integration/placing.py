@@ -20,12 +20,14 @@ from federation.api.resources import (
     CLUSTER_OVERRIDE_POLICIES,
     CLUSTER_PLACEMENTS,
     CLUSTER_PROPAGATION_POLICIES,
+    CLUSTER_REMEDIES,
     CLUSTERS,
     OVERRIDE_POLICIES,
     PLACEMENTS,
     PROPAGATION_POLICIES,
 )
 from federation.controllers.end_namespaces import EndNamespaces
+from federation.controllers.keep_remedies import KeepRemedies
 from federation.controllers.place import Placer, PlacerSources
 from federation.controllers.placing.policy_book import PolicyInformers
 from federation.controllers.templates import Templates
@@ -143,6 +145,7 @@ class Federation:
             ending.run(),
             *(one.run() for one in made.values()),
             self.placer.run(),
+            KeepRemedies(self.client, made["clusters"], isolated=lambda: self.isolated).run(),
         ]
         self._tasks = [asyncio.create_task(one) for one in runs]
 
@@ -246,7 +249,7 @@ async def federation(endpoint: Endpoint) -> AsyncIterator[Federation]:
 async def _clear(client: ApiClient) -> None:
     emptying = EmptyNamespaces(client, lambda _: 0)
     await emptying.empty("default")
-    for resource in (CLUSTERS, CLUSTER_PROPAGATION_POLICIES, CLUSTER_PLACEMENTS):
+    for resource in (CLUSTERS, CLUSTER_PROPAGATION_POLICIES, CLUSTER_PLACEMENTS, CLUSTER_REMEDIES):
         await client.delete_collection(resource)
     for one in (await client.list(resources.NAMESPACES))["items"]:
         name = one["metadata"]["name"]

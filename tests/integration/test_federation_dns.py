@@ -135,6 +135,12 @@ async def test_a_service_is_answered_where_it_serves_until_it_is_deleted(tmp_pat
             # the zone without endpoints leads to where there are some
             await until(port, "web.shop.fed.svc.z0.r0.example.com", ["192.0.2.2"])
             members.say("a", 1, "192.0.2.1")
+            await until(port, WEB, ["192.0.2.1", "192.0.2.2"])
+            # a remedy takes its traffic away
+            remedy = {"name": "names", "since": "2026-01-02T03:04:05Z", "traffic": "Stop"}
+            await client.patch(CLUSTERS, "a", {"status": {"remedies": [remedy]}}, subresource="status")
+            await until(port, WEB, ["192.0.2.2"])
+            await client.patch(CLUSTERS, "a", {"status": {"remedies": []}}, subresource="status")
             cluster = await client.get(CLUSTERS, "b")
             lost = {**cluster, "status": {**cluster["status"], "phase": "Unreachable"}}
             await client.update(CLUSTERS, lost, subresource="status")

@@ -7,7 +7,7 @@ from typing import Any
 from cluster.api import resources
 from cluster.machinery.objects import Object
 from cluster.machinery.timestamps import format_time
-from federation.api.resources import CLUSTERS, PROPAGATION_POLICIES
+from federation.api.resources import CLUSTER_REMEDIES, CLUSTERS, PROPAGATION_POLICIES
 from tests.integration.placing import (
     Federation,
     config_map,
@@ -219,6 +219,37 @@ async def test_labels_and_taints_of_a_member_move_what_is_there(federation: Fede
     await federation.report(WEB, {"west": runs(4)})
     placed = await federation.placed(WEB, lambda found: not parts(found, "evicting"))
     assert parts(placed, "tombstones") == {"east": "Evicted"}
+
+
+async def test_a_remedy_taints_members_by_their_conditions_and_not_while_cut_off(federation: Federation) -> None:
+    await federation.join("east", tier="gold")
+    await federation.join("west")
+    await federation.start()
+    remedy = {
+        "apiVersion": CLUSTER_REMEDIES.api_version,
+        "kind": "ClusterRemedy",
+        "metadata": {"name": "names"},
+        "spec": {
+            "clusterAffinity": {"labelSelector": {"matchLabels": {"tier": "gold"}}},
+            "when": [{"condition": "NamesResolve", "status": "False"}],
+            "taints": [{"key": "names", "effect": "NoExecute"}],
+        },
+    }
+    await federation.create(CLUSTER_REMEDIES, remedy)
+    await federation.create(resources.CONFIG_MAPS, config_map("settings"))
+    await federation.placed(SETTINGS, lambda found: len(parts(found)) == 2)
+    federation.isolated = True
+    broken = {"type": "NamesResolve", "status": "False", "lastTransitionTime": ago(5)}
+    for name in ("east", "west"):
+        await federation.tell(name, conditions=[broken])
+    await asyncio.sleep(0.3)
+    await federation.quiet()
+    assert len(parts(await federation.placed(SETTINGS))) == 2
+    federation.isolated = False
+    placed = await federation.placed(SETTINGS, lambda found: set(parts(found)) == {"west"})
+    assert placed["spec"]["passedOver"] == [{"cluster": "east", "why": "its taint names:NoExecute is not tolerated"}]
+    await federation.tell("east", conditions=[{**broken, "status": "True"}])
+    await federation.placed(SETTINGS, lambda found: len(parts(found)) == 2)
 
 
 async def test_a_suspended_policy_is_said_and_lifted(federation: Federation) -> None:

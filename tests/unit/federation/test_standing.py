@@ -20,6 +20,16 @@ def test_a_member_that_answers_is_ready_and_keeps_what_is_known_of_it() -> None:
     assert again == status
 
 
+def test_what_others_say_of_a_member_stays_as_they_say_it() -> None:
+    theirs = {"type": "NamesResolve", "status": "False", "reason": "Timeout", "lastTransitionTime": "t0"}
+    old_ones = [theirs, {"type": "Isolated", "status": "True"}, {"type": "DeletionsWait", "status": "True"}]
+    before = {"conditions": old_ones, "remedies": [{"name": "names", "since": "t0"}]}
+    status = status_of(before, after_answer(Health(), 1.0), None, "t1", isolated=False)
+    assert [one["type"] for one in status["conditions"]] == ["Ready", "Offline", "NamesResolve"]
+    assert theirs in status["conditions"]
+    assert status["remedies"] == before["remedies"]
+
+
 def test_a_lost_member_is_offline_from_the_moment_it_was_given_up() -> None:
     health = after_answer(Health(), 0.0)
     status = status_of({}, health, FACTS, "t0", isolated=False)

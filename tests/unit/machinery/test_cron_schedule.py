@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from cluster.controller_manager.cron_schedule import Schedule, latest_strike, zone_of
+from cluster.machinery.cron_schedule import Schedule, latest_strike, zone_of
 
 UTC = datetime.UTC
 
