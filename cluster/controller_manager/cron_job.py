@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfoNotFoundError
 from cluster.api import resources
 from cluster.client.controller import Controller, Requeue
 from cluster.controller_manager.context import Context, enqueue_all
-from cluster.machinery.cron_schedule import Schedule, latest_strike, zone_of
 from cluster.controller_manager.job import JOBS
 from cluster.controller_manager.ownership import (
     BY_CONTROLLER,
@@ -21,6 +20,7 @@ from cluster.controller_manager.ownership import (
     owner_reference,
 )
 from cluster.controller_manager.pods import condition
+from cluster.machinery.cron_schedule import Schedule, latest_strike, zone_of
 from cluster.machinery.objects import Key, Object, copy_object, key_of
 from cluster.machinery.status_errors import AlreadyExists, ApiError, NotFound
 from cluster.machinery.timestamps import format_time, parse_time
