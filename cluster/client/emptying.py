@@ -114,6 +114,18 @@ class EmptyNamespaces:
     def __init__(self, client: ApiClient, stage: Callable[[Resource], int | None]) -> None:
         self._client, self._stage = client, stage
 
+    async def end(self, namespace: Object | None) -> Remains:
+        """One step towards its end, the last when nothing remains; nothing remains to do of one that is to live."""
+        if namespace is None or not namespace["metadata"].get("deletionTimestamp"):
+            return Remains()
+        if FINALIZER not in (namespace["spec"].get("finalizers") or ()):
+            return Remains()
+        remains = await self.empty(namespace["metadata"]["name"])
+        namespace = await self._write_conditions(namespace, remains)
+        if remains.empty:
+            await self.let_go(namespace)
+        return remains
+
     async def empty(self, namespace: str) -> Remains:
         """Delete what is in it, as far as that goes now. Raises ApiError when discovery does not answer at all."""
         remains = Remains()
@@ -142,7 +154,7 @@ class EmptyNamespaces:
         except NotFound:
             return
 
-    async def write_conditions(self, namespace: Object, remains: Remains) -> Object:
+    async def _write_conditions(self, namespace: Object, remains: Remains) -> Object:
         """Say in the Namespace what is left. Returns it as it is now."""
         before = (namespace.get("status") or {}).get("conditions") or ()
         conditions = conditions_for(remains, before, datetime.datetime.now(datetime.UTC))

@@ -3,7 +3,7 @@
 from cluster.api import resources
 from cluster.api.resources import Resource
 from cluster.client.controller import Controller, Requeue
-from cluster.client.emptying import FINALIZER, EmptyNamespaces
+from cluster.client.emptying import EmptyNamespaces
 from cluster.controller_manager.context import Context, enqueue_all
 from cluster.machinery.objects import Key
 
@@ -22,17 +22,10 @@ class NamespaceController:
         await self.controller.run()
 
     async def reconcile(self, key: Key) -> Requeue | None:
-        namespace = self._namespaces.get(key)
-        if namespace is None or not namespace["metadata"].get("deletionTimestamp"):
+        remains = await self._emptying.end(self._namespaces.get(key))
+        if remains.empty:
             return None
-        if FINALIZER not in (namespace["spec"].get("finalizers") or ()):
-            return None
-        remains = await self._emptying.empty(key.name)
-        namespace = await self._emptying.write_conditions(namespace, remains)
-        if not remains.empty:
-            return Requeue(PODS_RETRY if set(remains.counts) <= {"pods"} else RETRY)
-        await self._emptying.let_go(namespace)
-        return None
+        return Requeue(PODS_RETRY if set(remains.counts) <= {"pods"} else RETRY)
 
 
 def pods_first(resource: Resource) -> int:

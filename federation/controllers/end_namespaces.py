@@ -7,7 +7,7 @@ outlives the namespace. How a namespace is emptied: cluster.client.emptying.
 
 from cluster.api.resources import Resource
 from cluster.client.controller import Controller, Requeue
-from cluster.client.emptying import FINALIZER, EmptyNamespaces
+from cluster.client.emptying import EmptyNamespaces
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Key, Object
@@ -34,17 +34,8 @@ class EndNamespaces:
             self._controller.enqueue(namespace)
 
     async def reconcile(self, key: Key) -> Requeue | None:
-        namespace = self._namespaces.get(key)
-        if namespace is None or not namespace["metadata"].get("deletionTimestamp"):
-            return None
-        if FINALIZER not in (namespace["spec"].get("finalizers") or ()):
-            return None
-        remains = await self._emptying.empty(key.name)
-        namespace = await self._emptying.write_conditions(namespace, remains)
-        if not remains.empty:
-            return Requeue(RETRY)
-        await self._emptying.let_go(namespace)
-        return None
+        remains = await self._emptying.end(self._namespaces.get(key))
+        return None if remains.empty else Requeue(RETRY)
 
 
 def stage_of(resource: Resource) -> int | None:

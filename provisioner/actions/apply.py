@@ -16,6 +16,7 @@ from cluster.client.rest import ApiClient
 from cluster.machinery.status_errors import ApiError
 from inventory.model import HostSpec, Provider, Role
 from provisioner import kubeconfig
+from provisioner.actions.telling import admin_client
 from provisioner.bundle.build import ensure_bundle
 from provisioner.errors import ProvisionError
 from provisioner.facts.host_facts import units_of
@@ -121,7 +122,7 @@ async def _look_at_api(run: Run) -> list[str]:
     if not run.home.kubeconfig.exists():
         return nothing_yet
     try:
-        async with asyncio.timeout(5), _api(run) as client:
+        async with asyncio.timeout(5), admin_client(run) as client:
             pending = await pending_addons(client, run.spec)
             if run.spec.federation:
                 return pending
@@ -212,13 +213,13 @@ async def _start_services(run: Run) -> None:
     if run.spec.federation:
         await _start_name_servers(run)
         return
-    async with _api(run) as client, asyncio.TaskGroup() as tasks:
+    async with admin_client(run) as client, asyncio.TaskGroup() as tasks:
         tasks.create_task(_apply_addons(run, client))
         tasks.create_task(_join_nodes(run, client))
 
 
 async def _start_name_servers(run: Run) -> None:
-    async with _api(run) as client:
+    async with admin_client(run) as client:
         await _apply_addons(run, client)
     with run.progress.phase("Start name servers"):
         await start_name_servers(run)
@@ -252,10 +253,6 @@ async def _wait_nodes(run: Run, client: ApiClient) -> None:
         ]
         why = "; ".join([*dead, error.why])
         raise ProvisionError(error.what, why=why, next_step=error.next_step) from error
-
-
-def _api(run: Run) -> ApiClient:
-    return ApiClient.from_kubeconfig(str(run.home.path / "admin.conf"), user_agent="provision")
 
 
 async def _write_kubeconfig(run: Run) -> None:

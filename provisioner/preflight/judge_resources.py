@@ -1,9 +1,9 @@
 """Checks of memory, processors and disks. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from inventory.model import Role
-from provisioner.preflight.model import Check, Finding, Severity, Subject
+from provisioner.preflight.model import Check, Finding, Severity, Subject, unless
 
 MIN_MEMORY = 900 * 1024**2  # bytes; kubelet, proxy, DNS and runtime take 300 MB, a master's services as much again
 MIN_AVAILABLE = 400 * 1024**2
@@ -103,17 +103,13 @@ def _available(subject: Subject) -> Iterator[str]:
         yield f"{subject.examined['memory_available'] >> 20} MB of its memory are free"
 
 
-def _when(holds: bool, why: str) -> Iterable[str]:
-    return () if holds else (why,)
-
-
 CHECKS: tuple[Check, ...] = (
     Check(
         "memory.total",
         "it has memory",
         f"Give it {MIN_MEMORY >> 20} MB.",
         by_facts=True,
-        host=lambda s: _when(s.facts.memory >= MIN_MEMORY, f"it has {s.facts.memory >> 20} MB of memory"),
+        host=lambda s: unless(s.facts.memory >= MIN_MEMORY, f"it has {s.facts.memory >> 20} MB of memory"),
     ),
     Check("memory.available", "its memory is free", "End what takes it.", Severity.WARNING, host=_available),
     Check(
@@ -121,7 +117,7 @@ CHECKS: tuple[Check, ...] = (
         "it does not swap",
         "Run `swapoff -a` there and take it out of /etc/fstab.",
         by_facts=True,
-        host=lambda s: _when(not s.facts.swap, "it swaps, which makes Pods' memory limits meaningless"),
+        host=lambda s: unless(not s.facts.swap, "it swaps, which makes Pods' memory limits meaningless"),
     ),
     Check("cpu.cores", "a master has two cores", "Give it two.", Severity.WARNING, host=_cores),
     Check("cpu.load", "its cores are free", "End what takes them.", Severity.WARNING, host=_load),

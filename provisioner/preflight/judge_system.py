@@ -1,10 +1,10 @@
 """Checks of the operating system, the kernel and control groups. Pure."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from provisioner.bundle import contents
-from provisioner.preflight.model import Check, Finding, Severity, Subject
+from provisioner.preflight.model import Check, Finding, Severity, Subject, unless
 
 MAX_CLOCK_SKEW = 2.0  # seconds; certificates start five minutes back, leases and etcd want better
 MIN_GLIBC = (2, 34)
@@ -164,17 +164,13 @@ def _machine_id(subject: Subject) -> Iterator[str]:
         yield f'its /etc/machine-id "{subject.examined["machine_id"][:40]}" is none'
 
 
-def _when(holds: bool, why: str) -> Iterable[str]:
-    return () if holds else (why,)
-
-
 CHECKS: tuple[Check, ...] = (
     Check(
         "os.systemd",
         "systemd is its init",
         "Use a host that boots with systemd.",
         by_facts=True,
-        host=lambda s: _when(s.facts.systemd, "systemd is not its init"),
+        host=lambda s: unless(s.facts.systemd, "systemd is not its init"),
     ),
     Check(
         "os.distribution",
@@ -188,7 +184,7 @@ CHECKS: tuple[Check, ...] = (
         "x86_64",
         "Use x86_64 hosts.",
         by_facts=True,
-        host=lambda s: _when(s.facts.architecture == "x86_64", f"its architecture is {s.facts.architecture}"),
+        host=lambda s: unless(s.facts.architecture == "x86_64", f"its architecture is {s.facts.architecture}"),
     ),
     Check("os.python", "the Python that the bundle is compiled for", "Use Debian 12.", by_facts=True, host=_python),
     Check(
@@ -196,7 +192,7 @@ CHECKS: tuple[Check, ...] = (
         "a C library that is new enough",
         "Use glibc 2.34 or newer.",
         by_facts=True,
-        host=lambda s: _when(s.facts.glibc >= MIN_GLIBC, f"its C library is {s.facts.glibc[0]}.{s.facts.glibc[1]}"),
+        host=lambda s: unless(s.facts.glibc >= MIN_GLIBC, f"its C library is {s.facts.glibc[0]}.{s.facts.glibc[1]}"),
     ),
     Check("os.programs", "programs that laying down needs", "Install them.", by_facts=True, host=_programs),
     Check(
@@ -211,7 +207,7 @@ CHECKS: tuple[Check, ...] = (
         "no reboot is due",
         "Reboot it before it carries Pods.",
         Severity.WARNING,
-        host=lambda s: _when(not s.examined["reboot_required"], "an update asks for a reboot"),
+        host=lambda s: unless(not s.examined["reboot_required"], "an update asks for a reboot"),
     ),
     Check(
         "os.hostname",
@@ -235,27 +231,27 @@ CHECKS: tuple[Check, ...] = (
         "os.selinux",
         "SELinux does not enforce",
         "Run `setenforce 0`, or write a policy for the services.",
-        host=lambda s: _when(s.examined["selinux"] != "1", "SELinux enforces, and there is no policy for our services"),
+        host=lambda s: unless(s.examined["selinux"] != "1", "SELinux enforces, and our services have no policy"),
     ),
     Check(
         "access.root",
         "commands run as root",
         "Log in as root, or set `become: true` in the inventory.",
-        host=lambda s: _when(s.examined["uid"] == 0, f"commands run as user {s.examined['uid']}"),
+        host=lambda s: unless(s.examined["uid"] == 0, f"commands run as user {s.examined['uid']}"),
     ),
     Check(
         "access.round-trip",
         "it answers soon",
         "Look at the network between, or use a bastion that is nearer.",
         Severity.WARNING,
-        host=lambda s: _when(s.examined.round_trip < SLOW_ROUND_TRIP, f"a command takes {s.examined.round_trip:.1f} s"),
+        host=lambda s: unless(s.examined.round_trip < SLOW_ROUND_TRIP, f"commands take {s.examined.round_trip:.1f} s"),
     ),
     Check(
         "clock.skew",
         "its clock agrees with ours",
         "Set up time synchronisation (`apt-get install systemd-timesyncd`).",
         by_facts=True,
-        host=lambda s: _when(
+        host=lambda s: unless(
             abs(s.facts.clock_skew) <= MAX_CLOCK_SKEW, f"its clock is {s.facts.clock_skew:+.1f} s off ours"
         ),
     ),
@@ -272,7 +268,7 @@ CHECKS: tuple[Check, ...] = (
         "kernel.nf-tables",
         "Services can be translated",
         "Use a kernel with nf_tables (`modprobe nf_tables`).",
-        host=lambda s: _when(bool(s.examined["nf_tables"]), "its kernel has no nf_tables"),
+        host=lambda s: unless(bool(s.examined["nf_tables"]), "its kernel has no nf_tables"),
     ),
     Check("kernel.conntrack", "connections are followed", "Run `modprobe nf_conntrack` there.", host=_conntrack),
     _link("veth"),
@@ -284,7 +280,7 @@ CHECKS: tuple[Check, ...] = (
         "system calls can be filtered",
         "Use a kernel with seccomp filters.",
         Severity.WARNING,
-        host=lambda s: _when(
+        host=lambda s: unless(
             bool(s.examined["seccomp"]), "its kernel filters no system calls, so RuntimeDefault does nothing"
         ),
     ),

@@ -110,3 +110,8 @@ class Result:
     def __str__(self) -> str:
         where = f"{self.host}: " if self.host else ""
         return f"{where}{self.why} [{self.check}]. {self.cure}"
+
+
+def unless(holds: bool, why: str) -> Iterable[str]:
+    """The reason of a check that does not hold."""
+    return () if holds else (why,)

@@ -8,7 +8,8 @@ import asyncio
 import inspect
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from inventory.model import HostSpec
 from provisioner.errors import HostUnfitError, InventoryError
@@ -56,15 +57,14 @@ async def _examine(transport: Transport) -> Examined:
     return Examined(told, took)
 
 
-async def _ask(transport: Transport, source: bytes, *arguments: str) -> Mapping[str, object]:
+async def _ask(transport: Transport, source: bytes, *arguments: str) -> Any:
     result = await transport.run(["python3", "-I", "-", *arguments], stdin=source)
     if result.exit_code != 0:
         raise HostUnfitError(
             "the host cannot be examined", why=result.stderr.strip()[-300:] or f"exit code {result.exit_code}",
             next_step="Check Python on the host (`python3 --version`), then run again.", host=transport.host,
         )  # fmt: skip
-    found: Mapping[str, object] = json.loads(result.stdout)
-    return found
+    return json.loads(result.stdout)
 
 
 async def _call_each_other(run: Run, subjects: Sequence[Subject]) -> tuple[Reach, ...]:
@@ -107,13 +107,8 @@ async def _listen(run: Run, subject: Subject) -> None:
 async def _call(run: Run, host: HostSpec, targets: Sequence[Subject]) -> list[Reach]:
     size = _mtu(run, host)
     asked = [{"address": one.host.address, "ports": _ports(one), "size": size} for one in targets]
-    argv = ["python3", "-I", "-", "call", json.dumps({"targets": asked, "seconds": CALL_SECONDS})]
-    result = await run.transport(host).run(argv, stdin=_CALL)
-    if result.exit_code != 0:
-        raise HostUnfitError(
-            "the host cannot call the others", why=result.stderr.strip()[-300:] or f"exit code {result.exit_code}",
-            next_step="Check Python on the host (`python3 --version`), then run again.", host=host.name,
-        )  # fmt: skip
+    question = json.dumps({"targets": asked, "seconds": CALL_SECONDS})
+    answers = await _ask(run.transport(host), _CALL, "call", question)
     return [
         Reach(
             host.name,
@@ -123,7 +118,7 @@ async def _call(run: Run, host: HostSpec, targets: Sequence[Subject]) -> list[Re
             told["whole"],
             told["seconds"] or 0.0,
         )
-        for target, told in zip(targets, json.loads(result.stdout), strict=True)
+        for target, told in zip(targets, answers, strict=True)
     ]
 
 

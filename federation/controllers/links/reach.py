@@ -21,10 +21,6 @@ class Reach:
         self._open.set()
         self._lost = asyncio.Event()
 
-    @property
-    def is_open(self) -> bool:
-        return self._open.is_set()
-
     async def reached(self) -> None:
         await self._open.wait()
 

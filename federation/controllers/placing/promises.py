@@ -59,9 +59,6 @@ class Promises:
         for promises in self._by_cluster.values():
             promises.pop(ref, None)
 
-    def forget_cluster(self, cluster: str) -> None:
-        self._by_cluster.pop(cluster, None)
-
     def owed(self, ref: Ref) -> bool:
         return any(ref in promises for promises in self._by_cluster.values())
 

@@ -55,9 +55,6 @@ def test_only_what_is_more_is_promised_and_what_is_gone_is_not() -> None:
     promises.promise(web, [], [Assignment("east", 2)], ONE)
     promises.forget(web)
     assert room(promises) == 10
-    promises.promise(web, [], [Assignment("east", 2)], ONE)
-    promises.forget_cluster("east")
-    assert room(promises) == 10
 
 
 def test_the_shortest_toleration_of_a_taint_counts() -> None:
