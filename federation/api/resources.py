@@ -24,6 +24,7 @@ def _named(plural: str) -> Resource:
 
 
 CLUSTERS = _named("clusters")
+SCALING_SCHEDULES = _named("scalingschedules")
 CLUSTER_REMEDIES = _named("clusterremedies")
 PLACEMENTS = _named("placements")
 CLUSTER_PLACEMENTS = _named("clusterplacements")

@@ -9,7 +9,7 @@ import asyncio
 from cluster.api import resources
 from cluster.client.informer import Informer
 from cluster.client.rest import ApiClient
-from federation.api.resources import CLUSTER_PROPAGATION_POLICIES, PROPAGATION_POLICIES
+from federation.api.resources import CLUSTER_PROPAGATION_POLICIES, PROPAGATION_POLICIES, SCALING_SCHEDULES
 from federation.controllers.aggregate_status import AggregateStatus
 from federation.controllers.end_namespaces import EndNamespaces
 from federation.controllers.links.reporter import StatusReporter
@@ -17,6 +17,7 @@ from federation.controllers.links.sources import Sources, informers
 from federation.controllers.place import Placer, PlacerSources
 from federation.controllers.placing.policy_book import PolicyInformers
 from federation.controllers.propagate import Propagate
+from federation.controllers.scale_on_schedule import ScaleOnSchedule
 from federation.controllers.shadow_replica_sets import ShadowReplicaSets
 from federation.controllers.templates import RETURN, Templates
 from federation.controllers.watch_members import WatchMembers
@@ -47,6 +48,7 @@ async def run_propagation(client: ApiClient, members: WatchMembers) -> None:
         templates.listen(lambda ref, _: shadows.changed(ref))
         propagate = Propagate(sources, members.secrets, reporter)
         members.more_conditions = propagate.conditions
+        schedules = Informer(reading, SCALING_SCHEDULES, last_backoff=RETURN)
         namespaces = Informer(reading, resources.NAMESPACES, last_backoff=RETURN)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(templates.run(), name="templates")
@@ -55,6 +57,8 @@ async def run_propagation(client: ApiClient, members: WatchMembers) -> None:
             for informer in (*read.values(), policies.propagation, policies.cluster_propagation):
                 tasks.create_task(informer.run(), name=informer.resource.qualified)
             tasks.create_task(placer.run(), name="placer")
+            tasks.create_task(schedules.run(), name="scaling schedules")
+            tasks.create_task(ScaleOnSchedule(client, templates, schedules).run(), name="scale on schedule")
             tasks.create_task(reporter.run(), name="status of placements")
             tasks.create_task(statuses.run(), name="status of templates")
             tasks.create_task(shadows.run(), name="ReplicaSets for Helm")

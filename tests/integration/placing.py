@@ -25,11 +25,13 @@ from federation.api.resources import (
     OVERRIDE_POLICIES,
     PLACEMENTS,
     PROPAGATION_POLICIES,
+    SCALING_SCHEDULES,
 )
 from federation.controllers.end_namespaces import EndNamespaces
 from federation.controllers.keep_remedies import KeepRemedies
 from federation.controllers.place import Placer, PlacerSources
 from federation.controllers.placing.policy_book import PolicyInformers
+from federation.controllers.scale_on_schedule import ScaleOnSchedule
 from federation.controllers.templates import Templates
 from tests.integration.federation_processes import Endpoint, federation_apiserver
 
@@ -138,6 +140,7 @@ class Federation:
         )
         self.placer = Placer(self.client, sources, isolated=lambda: self.isolated, **options)
         namespaces = Informer(self.client, resources.NAMESPACES)
+        schedules = Informer(self.client, SCALING_SCHEDULES)
         ending = EndNamespaces(self.client, namespaces)
         runs = [
             self.templates.run(),
@@ -145,6 +148,8 @@ class Federation:
             ending.run(),
             *(one.run() for one in made.values()),
             self.placer.run(),
+            schedules.run(),
+            ScaleOnSchedule(self.client, self.templates, schedules).run(),
             KeepRemedies(self.client, made["clusters"], isolated=lambda: self.isolated).run(),
         ]
         self._tasks = [asyncio.create_task(one) for one in runs]

@@ -7,7 +7,13 @@ from cluster.api import resources
 from cluster.api.resources import Resource
 from cluster.machinery.status_errors import NotFound
 from federation.api.refs import Ref
-from federation.api.resources import CLUSTER_PROPAGATION_POLICIES, CLUSTERS, PLACEMENTS, PROPAGATION_POLICIES
+from federation.api.resources import (
+    CLUSTER_PROPAGATION_POLICIES,
+    CLUSTERS,
+    PLACEMENTS,
+    PROPAGATION_POLICIES,
+    SCALING_SCHEDULES,
+)
 from federation.migration.rebalance import rebalance
 from tests.integration.federation_processes import NEEDS_KUBECTL, Endpoint
 from tests.integration.placing import (
@@ -249,6 +255,33 @@ async def test_a_burst_promises_no_member_more_than_it_has(federation: Federatio
     for name in ("east", "west"):
         assert sum(one.get(name, 0) for one in taken) == 300
     assert sum(one["spec"].get("unplaced", 0) for one in placements) == 200
+
+
+async def test_replicas_and_autoscalers_follow_the_clock(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    await federation.create(resources.DEPLOYMENTS, deployment("web", 2), deployment("still", 2))
+    for name, more in (("web", {}), ("still", {"suspend": True}), ("absent", {})):
+        schedule = {
+            "apiVersion": SCALING_SCHEDULES.api_version,
+            "kind": "ScalingSchedule",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+                "rules": [{"name": "up", "schedule": "@every 1s", "replicas": 6, **more}],
+            },
+        }
+        await federation.create(SCALING_SCHEDULES, schedule)
+    placed = await federation.placed(deployment_ref("web"), lambda found: sum(parts(found).values()) == 6)
+    assert parts(placed) == {"east": 3, "west": 3}
+    absent: dict[str, str] = {}
+    async with asyncio.timeout(10):
+        while "failure" not in absent:
+            await asyncio.sleep(0.1)
+            absent = (await federation.client.get(SCALING_SCHEDULES, "absent", namespace="default")).get("status") or {}
+    assert absent["failure"] == "rule up: there is no Deployment.apps default/absent"
+    assert sum(parts(await federation.placed(deployment_ref("still"))).values()) == 2
 
 
 async def test_of_two_policies_the_one_that_does_not_preempt_leaves_what_is_placed(federation: Federation) -> None:
