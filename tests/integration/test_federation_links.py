@@ -377,6 +377,22 @@ async def test_a_store_older_than_its_members_deletes_nothing_until_somebody_con
         assert east.get(CONFIG_MAPS, forgotten["metadata"]["name"], "default")
 
 
+async def test_what_an_older_store_knows_no_placement_of_is_found_too(endpoint: Endpoint, east: FakeMember) -> None:
+    async with linked(endpoint, east) as links:
+        known = await links.federation.create(CONFIG_MAPS, config_map(fresh_name("settings")))
+        forgotten = await links.federation.create(DEPLOYMENTS, deployment(fresh_name("web")))
+        for template in (known, forgotten):
+            await links.place(template, east.name)
+            await links.told(template, east.name, "Applied")
+        await links.stop()
+        key = placement_key(ref_of(forgotten))
+        await links.federation.delete(PLACEMENTS, key.name, namespace=key.namespace)
+        await links.bury(known, east.name)
+        await links.start()
+        await links.told(known, east.name, "Deleting", message=f"{forgotten['metadata']['name']}): its store may have")
+        assert east.get(CONFIG_MAPS, known["metadata"]["name"], "default")
+
+
 async def test_a_member_that_hangs_delays_nobody_else(endpoint: Endpoint, east: FakeMember, west: FakeMember) -> None:
     async with linked(endpoint, east, west) as links:
         first = await links.federation.create(CONFIG_MAPS, config_map(fresh_name("settings")))

@@ -28,7 +28,7 @@ from federation.controllers.links.member_api import MemberApi
 from federation.controllers.links.parts import DELETING, FAILED, Part, part_of
 from federation.controllers.links.reach import Reach
 from federation.controllers.links.reports import Condition, Reporter
-from federation.controllers.links.served import Served
+from federation.controllers.links.served import RETRY, Served
 from federation.controllers.links.sources import Sources
 from federation.controllers.links.survey import suspicion
 from federation.controllers.links.waiting import ForKind, ForLeave, ForObject
@@ -178,13 +178,21 @@ class Link:
         while not self._all_read():
             await self._kinds.wait()
             self._kinds.clear()
-        why = suspicion(self.name, self._served.copies(), self._sources)
-        if why and not self._brake.confirmed:
+        why = suspicion(self.name, [*self._served.copies(), *await self._unread()], self._sources)
+        self._quarantine = why if not self._brake.confirmed else ""
+        if self._quarantine:
             log.warning("%s", why)
-            self._quarantine = why
-            return
-        self._quarantine = ""
         self._desk.waiting.happened(ForLeave())
+
+    async def _unread(self) -> list[tuple[Ref, Copy]]:
+        """Of kinds that no Placement names. Nothing is deleted before it is known that there is nothing strange."""
+        while True:
+            await self._reach.reached()
+            try:
+                return await self._served.unread()
+            except ApiError as error:
+                log.info("cluster %s does not say what it has, trying again: %s", self.name, error)
+                await asyncio.sleep(RETRY)
 
     def _all_read(self) -> bool:
         """Whether everything is known that the member has of the kinds that concern it."""

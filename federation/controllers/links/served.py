@@ -18,6 +18,7 @@ from cluster.machinery.status_errors import ApiError
 from federation.api.refs import Ref
 from federation.controllers.links.copies import Copy, copy_in, copy_of, slim
 from federation.controllers.links.decide import Known, Nowhere
+from federation.placement.left_alone import is_propagated_kind
 from federation.placement.render import MANAGED
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 SETTLE = 0.1  # seconds: definitions often come several at once, and discovery follows them at a distance
 RENEW = 120.0  # seconds between looks without a reason
 RETRY = 2.0  # seconds after a look that failed
+ASK_AT_ONCE = 8
+NOT_FOR_US = frozenset({403, 404, 405})
+"""Answers about a kind that we have nothing of then."""
 SLOW = 10.0  # seconds after which who waits for a kind is told that it cannot be read
 Kind = tuple[str, str]
 """(group, kind)"""
@@ -141,6 +145,35 @@ class Served:
             for kept in read.informer.list():
                 metadata = kept["metadata"]
                 yield Ref(group, kind, metadata.get("namespace") or "", metadata["name"]), copy_in(kept)
+
+    async def unread(self) -> list[tuple[Ref, Copy]]:
+        """Everything with our label of kinds that nobody reads, asked for once. Raises ApiError where nobody says."""
+        wanted = [
+            next(iter(versions.values()))
+            for kind, versions in self._resources.items()
+            if kind not in self._read and is_propagated_kind(next(iter(versions.values())))
+        ]
+        asking = asyncio.Semaphore(ASK_AT_ONCE)
+
+        async def ask(resource: Resource) -> list[tuple[Ref, Copy]]:
+            async with asking:
+                try:
+                    listed = await self._client.list(
+                        resource, label_selector=f"{MANAGED}=true", resource_version="0", metadata_only=True
+                    )
+                except ApiError as refused:
+                    if refused.http_code in NOT_FOR_US:
+                        return []
+                    raise
+            return [
+                (
+                    Ref(resource.group, resource.kind, one["metadata"].get("namespace") or "", one["metadata"]["name"]),
+                    copy_of(one),
+                )
+                for one in listed.get("items") or ()
+            ]
+
+        return [one for found in await asyncio.gather(*map(ask, wanted)) for one in found]
 
     def __len__(self) -> int:
         return sum(len(read.informer) for read in self._read.values())
