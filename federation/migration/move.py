@@ -60,6 +60,8 @@ class Mover:
         self, wanted: Sequence[tuple[Resource, str]], namespace: str, source: str, target: str, *, leave_data: bool
     ) -> Move:
         """Raises Refused, ApiError. Reads only."""
+        if any(not resource.namespaced for resource, _ in wanted):
+            raise Refused("what has no namespace moves by its ClusterPropagationPolicy: name the other cluster there")
         if source == target:
             raise Refused(f"{source} is where it is and where it is to go")
         templates = [await self._template(resource, name, namespace) for resource, name in wanted]

@@ -5,9 +5,11 @@ replicas are handed over, and everything else is simply in both places for a whi
 
 from collections.abc import Collection, Iterable, Sequence
 
+from cluster.api.resources import Resource
 from cluster.machinery.objects import Object, copy_object
 from federation.api.kinds import VERSION
 from federation.api.refs import Ref
+from federation.api.resources import CLUSTER_PROPAGATION_POLICIES, PROPAGATION_POLICIES
 from federation.placement.policies import DEFAULT_POLICY, policy_for, propagation_policy_of
 
 MIGRATION = "federation.hanse.io/migration"
@@ -23,11 +25,18 @@ def application_name(first: Ref) -> str:
 def pin(
     name: str, application: str, namespace: str, selectors: Sequence[Object], clusters: Collection[str], priority: int
 ) -> Object:
-    """A PropagationPolicy. `selectors` as `selector_for` makes them."""
+    """
+    A PropagationPolicy; without a namespace, for objects that have none, a ClusterPropagationPolicy.
+
+    `selectors` as `selector_for` makes them.
+    """
+    metadata = {"name": name, "namespace": namespace, "labels": {MIGRATION: application}}
+    if not namespace:
+        del metadata["namespace"]
     return {
         "apiVersion": VERSION,
-        "kind": "PropagationPolicy",
-        "metadata": {"name": name, "namespace": namespace, "labels": {MIGRATION: application}},
+        "kind": "PropagationPolicy" if namespace else "ClusterPropagationPolicy",
+        "metadata": metadata,
         "spec": {
             "resourceSelectors": list(selectors),
             "placement": {"clusterAffinity": {"clusterNames": sorted(clusters)}},
@@ -47,6 +56,17 @@ def selectors_of(policy: Object | None) -> list[Object]:
 
 def is_pin(policy: Object) -> bool:
     return MIGRATION in (policy["metadata"].get("labels") or {})
+
+
+def policy_resource(policy: Object) -> Resource:
+    return PROPAGATION_POLICIES if policy["metadata"].get("namespace") else CLUSTER_PROPAGATION_POLICIES
+
+
+def title_of(policy: Object) -> str:
+    """`PropagationPolicy shop/web`, `ClusterPropagationPolicy roles`."""
+    metadata = policy["metadata"]
+    namespace = metadata.get("namespace")
+    return f"{policy_resource(policy).kind} {f'{namespace}/' if namespace else ''}{metadata['name']}"
 
 
 def clusters_of(policy: Object) -> list[str]:

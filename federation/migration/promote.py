@@ -26,10 +26,12 @@ from federation.migration.pins import (
     is_pin,
     is_probe,
     pin,
+    policy_resource,
     priority_over,
     probe_of,
     selector_for,
     selectors_of,
+    title_of,
 )
 from federation.migration.standing import Placed, Unfinished, until
 from federation.migration.templates import FEDERATED, selects, template_of, why_not
@@ -40,6 +42,8 @@ from federation.placement.workloads import is_divided, pod_template, replicas_of
 
 POLICY_SECONDS = 20.0
 """For the federation to take up a policy, and to let go what was taken back."""
+PROBES = "default"
+"""Namespace of the ConfigMap that tells whether a policy for objects without a namespace is in force."""
 _UNSUPPORTED = 415
 _ORPHAN = {"propagationPolicy": "Orphan"}
 
@@ -67,6 +71,7 @@ class Promotion:
 
     cluster: str
     namespace: str
+    """Of the objects; empty for those that have none."""
     objects: tuple[Promoted, ...]
     """In the order in which they are made."""
     namespace_template: Object | None
@@ -79,8 +84,7 @@ class Promotion:
         made = [f"Namespace {self.namespace}"] if self.namespace_template is not None else []
         made += [str(one.ref) for one in self.objects]
         return [*(f"{one}: adopted as it is in {self.cluster}" for one in made), *(
-            f"PropagationPolicy {self.namespace}/{one['metadata']['name']}: keeps them in {self.cluster}"
-            for one in self.policies
+            f"{title_of(one)}: keeps them in {self.cluster}" for one in self.policies
         )]  # fmt: skip
 
 
@@ -99,6 +103,9 @@ class Promoter:
         """`wanted`: kinds and names. Raises Refused, ApiError."""
         if not wanted:
             raise Refused("there is nothing to promote: name objects, as in deployment/web")
+        if len({resource.namespaced for resource, _ in wanted}) > 1:
+            raise Refused("objects of a namespace and objects without one are promoted one after the other")
+        namespace = namespace if wanted[0][0].namespaced else ""
         read = [await self._read(resource, name, namespace) for resource, name in wanted]
         application = application_name(ref_of(read[0]))
         found: dict[Ref, Promoted] = {}
@@ -126,7 +133,8 @@ class Promoter:
         try:
             live = await self.member.get(resource, name, namespace=namespace)
         except NotFound:
-            raise Refused(f'{self.cluster} has no {resource.qualified} "{name}" in namespace {namespace}') from None
+            where = f" in namespace {namespace}" if namespace else ""
+            raise Refused(f'{self.cluster} has no {resource.qualified} "{name}"{where}') from None
         return {"apiVersion": resource.api_version, "kind": resource.kind, **live}
 
     async def _add_dependencies(self, one: Promoted, found: dict[Ref, Promoted]) -> None:
@@ -145,7 +153,7 @@ class Promoter:
     async def _add_services(self, found: dict[Ref, Promoted]) -> None:
         """A Service of Pods that are promoted comes along: who calls it has to find them wherever they go."""
         workloads = [one.template for one in found.values() if pod_template(one.template) is not None]
-        namespaces = {one["metadata"]["namespace"] for one in workloads}
+        namespaces = {one["metadata"]["namespace"] for one in workloads if one["metadata"].get("namespace")}
         for namespace in namespaces:
             listed = await self.member.list(resources.SERVICES, namespace=namespace)
             for live in listed.get("items") or ():
@@ -157,12 +165,11 @@ class Promoter:
         self, application: str, namespace: str, objects: Sequence[Promoted]
     ) -> tuple[tuple[Object, ...], tuple[Object, ...]]:
         """Those that will be written, and those of the same names that are there since an earlier try."""
-        there = [
-            *(await self.federation.list(PROPAGATION_POLICIES, namespace=namespace)).get("items", ()),
-            *(await self.federation.list(CLUSTER_PROPAGATION_POLICIES)).get("items", ()),
-        ]
+        there = list((await self.federation.list(CLUSTER_PROPAGATION_POLICIES)).get("items", ()))
+        if namespace:
+            there += (await self.federation.list(PROPAGATION_POLICIES, namespace=namespace)).get("items", ())
         templates = [one.template for one in objects]
-        priority = priority_over([*templates, probe_of(namespace, application)], there)
+        priority = priority_over([*templates, probe_of(namespace or PROBES, application)], there)
         parts = {
             application: [one for one in templates if pod_template(one) is not None],
             f"{application}-parts": [one for one in templates if pod_template(one) is None],
@@ -181,8 +188,7 @@ class Promoter:
         return tuple(made), tuple(before)
 
     def _must_be_ours(self, policy: Object) -> None:
-        metadata = policy["metadata"]
-        title = f"PropagationPolicy {metadata['namespace']}/{metadata['name']}"
+        title = title_of(policy)
         if not is_pin(policy):
             raise Refused(f"{title} is there and not of a migration: rename it first")
         if clusters_of(policy) != [self.cluster]:
@@ -194,12 +200,14 @@ class Promoter:
         if any(selector_for(one.template) in selectors_of(policy) for policy in before):
             return
         try:
-            await self.federation.get(one.resource, metadata["name"], namespace=metadata["namespace"])
+            await self.federation.get(one.resource, metadata["name"], namespace=one.ref.namespace)
         except NotFound:
             return
         raise Refused(f"{one.ref} is at the federation already")
 
     async def _namespace(self, name: str) -> Object | None:
+        if not name:
+            return None
         with contextlib.suppress(NotFound):
             await self.federation.get(resources.NAMESPACES, name)
             return None
@@ -261,13 +269,13 @@ class Promoter:
         A ConfigMap that nobody needs tells when. Its name stays in no policy.
         """
         *others, last = promotion.policies
-        probe = probe_of(promotion.namespace, last["metadata"]["labels"][MIGRATION])
-        name = probe["metadata"]["name"]
+        probe = probe_of(promotion.namespace or PROBES, last["metadata"]["labels"][MIGRATION])
+        name, namespace = probe["metadata"]["name"], probe["metadata"]["namespace"]
         for policy in others:
             await _put(self.federation, policy)
-        selectors = [*last["spec"]["resourceSelectors"], selector_for(probe)]
+        selectors = [*last["spec"]["resourceSelectors"], {**selector_for(probe), "namespace": namespace}]
         await _put(self.federation, {**last, "spec": {**last["spec"], "resourceSelectors": selectors}})
-        key = f"{promotion.namespace}/{last['metadata']['name']}"
+        key = f"{promotion.namespace}/{last['metadata']['name']}".lstrip("/")
 
         def lacks(placed: Placed) -> str:
             record = placed.record
@@ -279,7 +287,7 @@ class Promoter:
         try:
             await until(self.federation, [ref_of(probe)], lacks, POLICY_SECONDS)
         finally:
-            await self.federation.delete(resources.CONFIG_MAPS, name, namespace=promotion.namespace)
+            await self.federation.delete(resources.CONFIG_MAPS, name, namespace=namespace)
         await _put(self.federation, last)
 
     async def _create(self, one: Promoted) -> None:
@@ -294,7 +302,7 @@ class Promoter:
 
     async def _tell(self, one: Promoted) -> None:
         metadata = one.live["metadata"]
-        now = await self.member.get(one.resource, metadata["name"], namespace=metadata["namespace"])
+        now = await self.member.get(one.resource, metadata["name"], namespace=one.ref.namespace)
         # Annotations alone count up a Deployment's generation: what runs by it is in its spec.
         same = now["metadata"]["uid"] == metadata["uid"] and now.get("spec") == one.live.get("spec")
         self.say(f"{one.ref} is adopted in {self.cluster}{', unchanged' if same else ''}.")
@@ -306,7 +314,7 @@ class Promoter:
                 metadata = one.template["metadata"]
                 with contextlib.suppress(NotFound):
                     await self.federation.delete(
-                        one.resource, metadata["name"], namespace=metadata["namespace"], options=_ORPHAN
+                        one.resource, metadata["name"], namespace=one.ref.namespace, options=_ORPHAN
                     )
             await until(
                 self.federation, [one.ref for one in made],
@@ -320,7 +328,7 @@ class Promoter:
                     await _put(self.federation, {**policy, "spec": {**policy["spec"], "resourceSelectors": selectors}})
                     continue
                 with contextlib.suppress(NotFound):
-                    await self.federation.delete(PROPAGATION_POLICIES, name, namespace=promotion.namespace)
+                    await self.federation.delete(policy_resource(policy), name, namespace=promotion.namespace)
         except (Unfinished, ApiError, TimeoutError) as fault:
             return f"taking it back did not end: {fault}. Nothing was deleted in {self.cluster}; run it again"
         kept = promotion.namespace_template is not None
@@ -329,12 +337,13 @@ class Promoter:
 
 def _is(policy: Object, namespace: str, name: str) -> bool:
     metadata = policy["metadata"]
-    return (metadata.get("namespace"), metadata["name"]) == (namespace, name)
+    return (metadata.get("namespace") or "", metadata["name"]) == (namespace, name)
 
 
 async def _put(federation: ApiClient, policy: Object) -> None:
     metadata = policy["metadata"]
     await federation.patch(
-        PROPAGATION_POLICIES, metadata["name"], policy, namespace=metadata["namespace"], patch_type="apply",
+        policy_resource(policy), metadata["name"], policy, namespace=metadata.get("namespace") or "",
+        patch_type="apply",
         field_manager="federate", force=True,
     )  # fmt: skip

@@ -15,8 +15,6 @@ FEDERATED = "it is federated already"
 def why_not(resource: Resource, live: Object) -> str:
     """Why the object cannot be promoted; empty when it can."""
     metadata = live["metadata"]
-    if not resource.namespaced:
-        return "it has no namespace: create it at the federation, which adopts what is equal in the members"
     if not is_propagated_kind(resource) or not is_propagated(live):
         return "the federation does not propagate it"
     if (metadata.get("labels") or {}).get(MANAGED) == "true":

@@ -178,6 +178,24 @@ async def test_what_runs_is_promoted_without_a_restart_and_moves_without_a_gap(w
         assert await get(world.west, resource, name, "whole") is not None
 
 
+async def test_what_has_no_namespace_is_promoted_and_stays_where_it_is(world: World) -> None:
+    roles = resources.named("clusterroles.rbac.authorization.k8s.io")
+    rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}
+    head = {"apiVersion": roles.api_version, "kind": roles.kind, "metadata": {"name": "looks"}}
+    before = await world.east.create(roles, {**head, "rules": [rule]})
+    with pytest.raises(Refused, match="one after the other"):
+        await world.promoter().plan([(roles, "looks"), *WEB], "whole")
+    plan = await world.promoter().plan([(roles, "looks")], "default")
+    assert plan.lines()[-1] == "ClusterPropagationPolicy clusterrole-looks-parts: keeps them in east"
+    await world.promoter().carry_out(plan, 40)
+    after = await world.east.get(roles, "looks")
+    assert (after["metadata"]["uid"], after["metadata"]["labels"]) == (before["metadata"]["uid"], {MANAGED: "true"})
+    assert await world.federation.get(roles, "looks")
+    assert await get(world.west, roles, "looks") is None
+    with pytest.raises(Refused, match="moves by its ClusterPropagationPolicy"):
+        await Mover(world.federation).plan([(roles, "looks")], "default", "east", "west", leave_data=False)
+
+
 async def test_a_move_that_does_not_get_ready_is_put_back(world: World) -> None:
     await shop(world, "stuck")
     await world.promoter().carry_out(await world.promoter().plan(WEB, "stuck"), 40)

@@ -1,5 +1,6 @@
 """What a promotion strips and refuses, and how a move changes policies."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,8 @@ WEB: Object = {
     "spec": {"replicas": 2, "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": []}}},
     "status": {"replicas": 2},
 }
+VIEWED = replace(resources.NODES, verbs=frozenset({"get", "list", "watch"}))
+"""As a federation serves it."""
 
 
 def live(**metadata: Any) -> Object:
@@ -56,7 +59,7 @@ def test_a_template_holds_nothing_that_its_member_decided() -> None:
             "Shop a made",
         ),
         (live(namespace="kube-system"), resources.DEPLOYMENTS, "does not propagate"),
-        ({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}}, resources.NODES, "no namespace"),
+        ({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}}, VIEWED, "does not propagate"),
     ],
 )
 def test_what_cannot_be_promoted_is_told(obj: Object, resource: resources.Resource, why: str) -> None:
