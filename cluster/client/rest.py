@@ -343,12 +343,16 @@ class ApiClient:
         except TimeoutError:
             return
 
+    def came_back(self) -> None:
+        """Somebody else has reached the servers after a loss: whoever waits for that here tries again."""
+        self._away = False
+        self.returns += 1
+        waiting, self._returned = self._returned, asyncio.Event()
+        waiting.set()
+
     def _reached(self) -> None:
         if self._away:
-            self._away = False
-            self.returns += 1
-            waiting, self._returned = self._returned, asyncio.Event()
-            waiting.set()
+            self.came_back()
 
     # --- one try -------------------------------------------------------------------------------------------
 

@@ -173,6 +173,7 @@ class WatchMembers:
         return self.secrets.get(Key(SYSTEM_NAMESPACE, secret_name(cluster)))
 
     async def _probe(self, name: str, cluster: Object) -> None:
+        asked = self._clock()
         try:
             why = await probe(self._member(cluster).client)
         except MemberFault as fault:
@@ -180,7 +181,7 @@ class WatchMembers:
         if why:
             self._missed(name, why)
         else:
-            self._judged(name, health.after_answer(self._health.get(name, Health()), self._clock()), "")
+            self._judged(name, health.after_answer(self._health.get(name, Health()), asked), "")
 
     def _missed(self, name: str, why: str) -> None:
         """Before a member is given up, others are heard."""

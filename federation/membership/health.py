@@ -1,7 +1,7 @@
 """
 What probes say about members, as phases: Ready, Suspect, Unreachable. Pure; the clock is an argument.
 
-Eviction and DNS go by the same phases. Two misses make a member Suspect, ten seconds without an answer Unreachable,
+Eviction and DNS go by the same phases. Two misses make a member Suspect, eight seconds without an answer Unreachable,
 one answer Ready again. When half of the members and more than one turn doubtful within one window, the federation
 takes itself to be cut off: it stays `isolated` until fewer are doubtful.
 """
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 PROBE_INTERVAL = 2.0
 """Seconds between probes; one that takes longer than this is a miss."""
 MISSES = 2
-UNREACHABLE_AFTER = 10.0
-"""Seconds since the last answer."""
+UNREACHABLE_AFTER = 7.5
+"""Seconds since the last answer: the probe after eight seconds decides, although it is a little early now and then."""
 WINDOW = 10.0
 """Seconds within which members that turn doubtful count as lost at once."""
 
@@ -28,7 +28,7 @@ class Health:
 
     phase: str = PENDING
     answered: float | None = None
-    """When it last did; None: never since we look."""
+    """When the question was sent that it answered last; None: none since we look."""
     misses: int = 0
     since: float = 0.0
     """Start of the phase."""

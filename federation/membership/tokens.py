@@ -4,6 +4,7 @@ The federation's login in a member: a ServiceAccount, what it may do, and short-
 `join.py` makes it, the controller manager renews the token at two thirds of its life.
 """
 
+import asyncio
 import base64
 import datetime as dt
 import json
@@ -13,7 +14,7 @@ from cluster.api import resources
 from cluster.client.kubeconfig import ClientConfig
 from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Object
-from cluster.machinery.status_errors import AlreadyExists, ApiError
+from cluster.machinery.status_errors import AlreadyExists, ApiError, Conflict, NotFound
 from federation.api.kinds import SYSTEM_NAMESPACE
 
 ACCOUNT = "federation-controller"
@@ -21,6 +22,9 @@ ROLE = "federation-controller"
 LIFETIME = 24 * 3600
 """Seconds that are asked for; a member may grant fewer."""
 RENEW_AT = 2 / 3
+ENDING_SECONDS = 60.0
+"""How long a Namespace may take to go that an earlier membership had."""
+LOOK = 0.2  # seconds between looks at it
 EXPIRES = "federation.hanse.io/token-expires"
 ISSUED = "federation.hanse.io/token-issued"
 """Annotations of the Secret: RFC 3339."""
@@ -95,6 +99,8 @@ async def make_login(client: ApiClient) -> list[tuple[resources.Resource, Object
                 # Whoever leaves deletes the Namespace, and the member's garbage collector the rest: with our own
                 # login we could not take away what gives us the right to do so.
                 wanted["metadata"]["ownerReferences"] = owner
+            if resource == resources.NAMESPACES:
+                await _until_ended(client, wanted["metadata"]["name"])
             try:
                 created = await client.create(resource, wanted)
             except AlreadyExists:
@@ -113,6 +119,32 @@ async def make_login(client: ApiClient) -> list[tuple[resources.Resource, Object
         await remove(client, made)
         raise
     return made
+
+
+async def _until_ended(client: ApiClient, name: str) -> None:
+    """Whoever has just left leaves a Namespace that is being emptied: nothing can be made in it. Raises ApiError."""
+    namespace: Object = {}
+    try:
+        async with asyncio.timeout(ENDING_SECONDS):
+            while True:
+                namespace = await client.get(resources.NAMESPACES, name)
+                if not namespace["metadata"].get("deletionTimestamp"):
+                    return
+                await asyncio.sleep(LOOK)
+    except NotFound:
+        return
+    except TimeoutError:
+        since, why = namespace["metadata"]["deletionTimestamp"], _what_is_left(namespace)
+        raise Conflict(
+            f"its Namespace {name} has been going since {since}, and nothing can be made in it until it is gone"
+            f"{why}: remove what holds it up, and join again"
+        ) from None
+
+
+def _what_is_left(namespace: Object) -> str:
+    conditions = (namespace.get("status") or {}).get("conditions") or ()
+    said = [str(one.get("message") or "") for one in conditions if one.get("status") == "True"]
+    return f" ({'; '.join(filter(None, said))})" if any(said) else ""
 
 
 def is_ours(namespace: Object) -> bool:

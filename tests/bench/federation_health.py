@@ -17,7 +17,7 @@ from tests.federations.world import World, world
 
 LOSS = 0.05
 OUTAGE = 20.0
-"""Seconds: twice as long as it takes to give a member up."""
+"""Seconds: more than twice as long as it takes to give a member up."""
 
 
 async def detection(figures: Figures) -> None:

@@ -133,6 +133,24 @@ async def test_what_happened_while_a_member_was_lost_is_made_up_for(endpoint: En
         await links.told(late, east.name, "Applied")
 
 
+async def test_a_member_that_others_have_reached_again_is_asked_at_once(
+    endpoint: Endpoint, east: FakeMember, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("federation.controllers.links.reach.FIRST_PAUSE", 3600.0)
+    async with linked(endpoint, east) as links:
+        name = fresh_name("settings")
+        template = await links.federation.create(CONFIG_MAPS, config_map(name))
+        await links.place(template, east.name)
+        await links.told(template, east.name, "Applied")
+        await east.crash()
+        template = await links.federation.update(CONFIG_MAPS, {**template, "data": {"a": "2"}})
+        await links.told(template, east.name, "Pending", message="does not answer")
+        await east.come_back()
+        for phase in ("Unreachable", "Ready"):
+            await links.federation.patch(CLUSTERS, east.name, {"status": {"phase": phase}}, subresource="status")
+        await links.there(east.name, CONFIG_MAPS, template, data={"a": "2"})
+
+
 async def test_drift_is_set_back_and_what_is_the_members_own_stays(endpoint: Endpoint, east: FakeMember) -> None:
     async with linked(endpoint, east) as links:
         template = await links.federation.create(DEPLOYMENTS, deployment(fresh_name("web")))

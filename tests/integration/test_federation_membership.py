@@ -1,5 +1,6 @@
 """Clusters join and leave a federation over real sockets."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -103,6 +104,25 @@ async def test_a_login_that_may_not_join_leaves_nothing_behind(federation: ApiCl
         await join(federation, "three", nobody)
     with pytest.raises(NotFound):
         await federation.get(CLUSTERS, "three")
+
+
+async def test_who_joins_again_waits_until_what_it_left_behind_is_gone(
+    federation: ApiClient, member: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_kubeconfig(member.kubeconfig)
+    async with ApiClient(config) as user:
+        metadata = {"name": "federation-system", "finalizers": ["example.com/held"]}
+        await user.create(resources.NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        await user.delete(resources.NAMESPACES, "federation-system")
+        with monkeypatch.context() as impatient:
+            impatient.setattr("federation.membership.tokens.ENDING_SECONDS", 0.5)
+            with pytest.raises(JoinError, match=r"Namespace federation-system has been going since .* join again"):
+                await join(federation, "again", config)
+        joining = asyncio.create_task(join(federation, "again", config))
+        released = {"metadata": {"finalizers": None}}
+        await user.patch(resources.NAMESPACES, "federation-system", released, patch_type="merge")
+        await joining
+    assert await leave(federation, "again") == []
 
 
 async def test_a_dead_member_leaves_by_force_alone(federation: ApiClient) -> None:

@@ -33,7 +33,7 @@ from federation.controllers.links.sources import Sources
 from federation.controllers.links.survey import suspicion
 from federation.controllers.links.waiting import ForKind, ForLeave, ForObject
 from federation.controllers.links.writes import Writer
-from federation.membership.health import LEAVING
+from federation.membership.health import LEAVING, READY, SUSPECT, UNREACHABLE
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Link:
     def __init__(self, name: str, client: ApiClient, sources: Sources, reporter: Reporter) -> None:
         self.name = name
         self._sources, self._reporter = sources, reporter
-        self._api = MemberApi(name, client)
+        self._client, self._api = client, MemberApi(name, client)
         self._served = Served(name, client, self._kinds_changed, self._copy_changed)
         self._reach = Reach(name, client, self._member_returned)
         self._queue: Lanes[Ref] = Lanes(base_backoff=BASE_BACKOFF, max_backoff=MAX_BACKOFF)
@@ -71,7 +71,7 @@ class Link:
         """Objects whose turn came while the member did not answer."""
         self._feed, self._kinds = asyncio.Event(), asyncio.Event()
         self._apis: object = None
-        self._leaving = False
+        self._phase = ""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -118,10 +118,13 @@ class Link:
         if apis != self._apis:
             self._apis = apis
             self._served.look_again()
-        leaving = ((cluster or {}).get("status") or {}).get("phase") == LEAVING
-        if self._leaving and not leaving:
+        before, self._phase = self._phase, ((cluster or {}).get("status") or {}).get("phase") or ""
+        if before == LEAVING != self._phase:
             self._feed.set()
-        self._leaving = leaving
+        if before in (SUSPECT, UNREACHABLE) and self._phase == READY:
+            # Our own tries are seconds apart by now, and half a minute where only watches had broken.
+            self._client.came_back()
+            self._reach.look_now()
         self._brake.confirmed = is_confirmed(cluster)
         if self._brake.confirmed:
             if self._quarantine != NOT_SURVEYED:
@@ -245,7 +248,7 @@ class Link:
                     self._copy_changed(ref, gone=False)
 
     async def _look_at(self, ref: Ref) -> None:
-        if self._leaving:
+        if self._phase == LEAVING:
             return  # whoever lets it go clears it, or leaves everything as it is
         parts = self._parts(ref)
         if not parts:

@@ -1,6 +1,7 @@
 """Whether a member answers: when it does not, its link asks it alone whether it is back, and sends nothing else."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ class Reach:
         self._open = asyncio.Event()
         self._open.set()
         self._lost = asyncio.Event()
+        self._hint = asyncio.Event()
 
     async def reached(self) -> None:
         await self._open.wait()
@@ -28,13 +30,20 @@ class Reach:
         self._open.clear()
         self._lost.set()
 
+    def look_now(self) -> None:
+        """Somebody else has reached the member: ask at once, and not when the pause is over."""
+        self._hint.set()
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             await self._lost.wait()
             pause, why = FIRST_PAUSE, ""
+            self._hint.clear()
             while True:
-                await asyncio.sleep(pause)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._hint.wait(), pause)
+                self._hint.clear()
                 pause = min(pause * 2, LONGEST_PAUSE)
                 before, why = why, await probe(self._client)
                 if not why:

@@ -15,6 +15,7 @@ from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError
 from federation.api.resources import CLUSTERS, PLACEMENTS
 from tests.federations.chaos.judge import Judge, meddle
+from tests.federations.chaos.operator import confirm_deletions
 from tests.federations.chaos.schedule import MEMBERS, NAMESPACE, Step, is_trouble, schedule
 from tests.federations.chaos.trouble import Trouble
 from tests.federations.chaos.user import User
@@ -37,6 +38,8 @@ class Report:
     troubles: Counter[str] = field(default_factory=Counter)
     writes: Counter[str] = field(default_factory=Counter)
     """In members, by verb."""
+    confirmed: int = 0
+    """How often somebody had to say yes to many deletions."""
     logs: str = ""
     """When something was found: the end of the controller manager's, and all Placements."""
 
@@ -47,7 +50,7 @@ class Report:
             f"converged after healing: median {took[len(took) // 2]:.2f} s, longest {took[-1]:.2f} s",
             f"changes by users: {dict(self.changes)}",
             f"troubles: {dict(self.troubles)}",
-            f"writes into members: {dict(self.writes)}",
+            f"writes into members: {dict(self.writes)}; deletions confirmed {self.confirmed} times",
             *self.findings,
         ]
 
@@ -124,6 +127,7 @@ async def _round(
         return found
     while True:
         try:
+            report.confirmed += await confirm_deletions(federation)
             found = await judge.faults()
         except ApiError as fault:
             found = [f"the federation's API does not answer: {fault}"]
