@@ -8,14 +8,9 @@ from provisioner.cli_plans import DRY_RUN_PLAN, plan_is_wanted
 from provisioner.command_line import (
     ASK_BECOME_PASS,
     JSON,
-    connected,
-    home_of,
-    known_run,
+    HowToReach,
     print_json,
-    reported,
-    require_record,
-    run_to_end,
-    sudo_password,
+    working_on,
 )
 from provisioner.errors import InventoryError
 
@@ -34,10 +29,10 @@ def status(name: str, as_json: bool) -> None:
     """Every member's health, size, lag and alarms. Reads only."""
     from provisioner.actions.etcd_status import lines, read_members
 
-    with reported(as_json) as progress:
-        run = known_run(home_of(name), progress)
-        members = run_to_end(connected(run, read_members(run)))
-        progress.end()
+    with working_on(name, as_json, HowToReach(), changes=False) as work:
+        run = work.run()
+        members = work.finish(run, read_members(run))
+        work.progress.end()
         if as_json:
             for one in members:
                 state = one.state._asdict() if one.state else None
@@ -58,18 +53,11 @@ def snapshot(name: str, keep: int, as_json: bool, ask_become_pass: bool) -> None
     """Take a snapshot: checked, sealed with the cluster's own key, on this machine."""
     from provisioner.actions.snapshot_etcd import take_snapshot
 
-    password = sudo_password(ask_become_pass)
-    with reported(as_json) as progress:
-        home = home_of(name)
-        require_record(home)
-        with home.lock():
-            run = known_run(home, progress, password)
-            taken = run_to_end(connected(run, take_snapshot(run, keep=keep)))
-        progress.end()
-        if as_json:
-            print_json({"event": "done", "snapshot": str(taken.path), "revision": taken.revision})
-        else:
-            click.echo(f"Snapshot of revision {taken.revision}: {taken.path}")
+    with working_on(name, as_json, HowToReach.asking(ask_become_pass)) as work:
+        run = work.run()
+        taken = work.finish(run, take_snapshot(run, keep=keep))
+        said = f"Snapshot of revision {taken.revision}: {taken.path}"
+        work.say(said, snapshot=str(taken.path), revision=taken.revision)
 
 
 @etcd.command()
@@ -79,10 +67,8 @@ def snapshots(name: str, as_json: bool) -> None:
     """List the snapshots on this machine, oldest first."""
     from provisioner.snapshots.keep import snapshots_in
 
-    with reported(as_json):
-        home = home_of(name)
-        require_record(home)
-        for one in snapshots_in(home.snapshots):
+    with working_on(name, as_json, HowToReach(), changes=False) as work:
+        for one in snapshots_in(work.home.snapshots):
             if as_json:
                 print_json({"snapshot": str(one.path), "taken": one.taken.isoformat(), "revision": one.revision})
             else:
@@ -102,24 +88,15 @@ def restore(name: str, snapshot: str | None, dry_run: bool, digest: str, as_json
     """
     from provisioner.actions.restore_etcd import begun_restore, plan_restore, restore_etcd
 
-    password = sudo_password(ask_become_pass)
-    with reported(as_json) as progress:
-        home = home_of(name)
-        require_record(home)
-        with home.lock():
-            run = known_run(home, progress, password)
-            file = _chosen(home.snapshots, name, snapshot)
-            begun = begun_restore(run, file)
-            if not plan_is_wanted(
-                plan_restore(run.spec, file.name, begun.id), digest, dry_run=dry_run, as_json=as_json
-            ):
-                return
-            run_to_end(connected(run, restore_etcd(run, file, begun)))
-        progress.end()
-        if as_json:
-            print_json({"event": "done", "cluster": name, "snapshot": str(file)})
-        else:
-            click.echo(f"Cluster {name} is as it was in {file.name}.")
+    with working_on(name, as_json, HowToReach.asking(ask_become_pass)) as work:
+        run = work.run()
+        file = _chosen(work.home.snapshots, name, snapshot)
+        begun = begun_restore(run, file)
+        plan = plan_restore(run.spec, file.name, begun.id)
+        if not plan_is_wanted(plan, digest, dry_run=dry_run, as_json=as_json):
+            return
+        work.finish(run, restore_etcd(run, file, begun))
+        work.say(f"Cluster {name} is as it was in {file.name}.", cluster=name, snapshot=str(file))
 
 
 def _chosen(folder: Path, cluster: str, wanted: str | None) -> Path:
@@ -144,15 +121,7 @@ def defragment(name: str, as_json: bool, ask_become_pass: bool) -> None:
     """Give freed space back to the disk, one member after the other, and take back alarms about space."""
     from provisioner.actions.defragment_etcd import defragment_etcd
 
-    password = sudo_password(ask_become_pass)
-    with reported(as_json) as progress:
-        home = home_of(name)
-        require_record(home)
-        with home.lock():
-            run = known_run(home, progress, password)
-            freed = run_to_end(connected(run, defragment_etcd(run)))
-        progress.end()
-        if as_json:
-            print_json({"event": "done", "cluster": name, "freed_bytes": freed})
-        else:
-            click.echo(f"{freed / 1e6:.1f} MB are free again.")
+    with working_on(name, as_json, HowToReach.asking(ask_become_pass)) as work:
+        run = work.run()
+        freed = work.finish(run, defragment_etcd(run))
+        work.say(f"{freed / 1e6:.1f} MB are free again.", cluster=name, freed_bytes=freed)

@@ -10,14 +10,12 @@ from provisioner.cli_plans import DRY_RUN_PLAN, plan_is_wanted
 from provisioner.command_line import (
     ASK_BECOME_PASS,
     JSON,
-    connected,
+    HowToReach,
     home_of,
-    known_run,
     print_json,
     reported,
-    require_record,
     run_to_end,
-    sudo_password,
+    working_on,
 )
 from provisioner.errors import InventoryError
 
@@ -41,21 +39,11 @@ def upgrade(
     name: str, release: str, batch: int, dry_run: bool, digest: str, as_json: bool, ask_become_pass: bool
 ) -> None:
     """Bring a cluster to another release, host by host; back by itself when one does not serve."""
-    password = sudo_password(ask_become_pass)
-    with reported(as_json) as progress:
-        home = home_of(name)
-        require_record(home)
-        with home.lock():
-            run = known_run(home, progress, password)
-            bundle = _wanted(home.cache, release, progress)
-            done = run_to_end(connected(run, _upgrade(run, bundle, batch, digest, dry_run=dry_run, as_json=as_json)))
-        progress.end()
-        if done is None:
-            return
-        if as_json:
-            print_json({"event": "done", "cluster": name, "release": bundle.digest})
-        else:
-            click.echo(f"Cluster {name} runs release {bundle.digest}.")
+    with working_on(name, as_json, HowToReach.asking(ask_become_pass)) as work:
+        run = work.run()
+        bundle = _wanted(work.home.cache, release, work.progress)
+        if work.finish(run, _upgrade(run, bundle, batch, digest, dry_run=dry_run, as_json=as_json)) is not None:
+            work.say(f"Cluster {name} runs release {bundle.digest}.", cluster=name, release=bundle.digest)
 
 
 async def _upgrade(

@@ -87,6 +87,11 @@ class HowToReach:
     skipped: tuple[str, ...] = ()
     """Ids of checks."""
 
+    @classmethod
+    def asking(cls, ask_become_pass: bool, **more: Any) -> "HowToReach":
+        """With sudo's password from the terminal if it is wanted."""
+        return cls(password=sudo_password(ask_become_pass), **more)
+
 
 def new_run(home: "ClusterHome", spec: Any, record: "ClusterRecord", progress: "Progress", how: HowToReach) -> "Run":
     """Raises InventoryError for a check that there is none of."""
@@ -144,6 +149,59 @@ def reported(as_json: bool) -> Iterator["Progress"]:
         code = 130
     if code:
         raise click.exceptions.Exit(code)
+
+
+@dataclass(slots=True)
+class Work:
+    """One command on a cluster that exists: what it runs with, and how it says that it is done."""
+
+    home: "ClusterHome"
+    record: "ClusterRecord"
+    progress: "Progress"
+    how: HowToReach
+    as_json: bool
+
+    def run(self, spec: Any = None, record: "ClusterRecord | None" = None) -> "Run":
+        """Of the cluster as it is recorded, unless another description is given. Raises InventoryError."""
+        from provisioner.actions.describe import describe_record
+
+        record = record or self.record
+        return new_run(self.home, spec or describe_record(self.home, record), record, self.progress, self.how)
+
+    def finish(self, run: "Run", action: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """What the action returns; its connections are closed, however it ended."""
+        return run_to_end(connected(run, action))
+
+    def say(self, text: str, **facts: Any) -> None:
+        """The last word: a sentence for people, or an event `done` with the facts."""
+        self.progress.end()
+        if self.as_json:
+            print_json({"event": "done", **facts})
+        else:
+            click.echo(text)
+
+
+@contextlib.contextmanager
+def working_on(
+    name: str, as_json: bool, how: HowToReach, *, kind: str = CLUSTER, changes: bool = True
+) -> Iterator[Work]:
+    """
+    The frame of every command on a cluster that exists: errors become words and exit codes, there is a record, and
+    nobody else changes it meanwhile.
+
+    Args:
+        name: of the cluster, or federation.
+        as_json: how to say what happens.
+        how: to reach hosts.
+        kind: CLUSTER or FEDERATION.
+        changes: whether the lock is needed.
+    """
+    with reported(as_json) as progress:
+        home = home_of(name, kind)
+        record = require_record(home)
+        with home.lock() if changes else contextlib.nullcontext():
+            # Again: whoever held the lock until now may have changed it.
+            yield Work(home, require_record(home) if changes else record, progress, how, as_json)
 
 
 @contextlib.contextmanager
