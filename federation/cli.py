@@ -22,7 +22,6 @@ from federation.host.home import Description, Home
 
 if TYPE_CHECKING:
     from federation.host.hosts import HostOptions
-    from federation.host.members import Invited
     from federation.host.provisioning import Tell
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -285,7 +284,10 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     for one in found["clusters"]:
         nodes = one["nodes"]
         ready = f"{nodes.get('ready', 0)}/{nodes.get('total', 0)}" if nodes else ""
-        rows.append((one["name"], one["phase"], one["version"], ready, one["lastProbe"]))
+        phase = ",".join(
+            [one["phase"], *(["Cordoned"] if one["cordoned"] else []), *(["Tainted"] if one["taints"] else [])]
+        )
+        rows.append((one["name"], phase, one["version"], ready, one["lastProbe"]))
     widths = [max(len(str(row[at])) for row in rows) for at in range(5)]
     for row in rows:
         yield "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -299,164 +301,6 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         f"DNS: {dns['records']} records of {dns['recordSets']} Services; {dns['stale']} serve their last answer, "
         f"{dns['failing']} cannot be written"
     )
-
-
-@federate.command()
-@click.argument("cluster")
-@click.option(
-    "--kubeconfig",
-    "config",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    default=None,
-    help="A login at the cluster that may make ServiceAccounts and ClusterRoles.",
-)
-@click.option("--context", default=None, help="Context of that kubeconfig (default its current one).")
-@click.option("--pull", is_flag=True, help="The federation does not reach the cluster: an agent in it connects to us.")
-@click.option("--configure-dns", is_flag=True, help="Let the cluster's DNS resolve names of the federation.")
-@click.option(
-    "--dns-server",
-    "dns_servers",
-    multiple=True,
-    metavar="ADDRESS[:PORT]",
-    help="With --configure-dns: a name server of the zone that the cluster reaches; may be repeated.",
-)
-@click.option("--image", default="", help="With --pull: image of the agent, for a Deployment in the cluster.")
-@FEDERATION
-@JSON
-def join(
-    cluster: str,
-    config: Path | None,
-    context: str | None,
-    pull: bool,
-    configure_dns: bool,
-    dns_servers: tuple[str, ...],
-    image: str,
-    federation: str | None,
-    as_json: bool,
-) -> None:
-    """Make a cluster a member. Safe to repeat, which also renews its login or its agent's invitation."""
-    from federation.errors import WrongInputError
-    from federation.host import members
-    from federation.membership.member_dns import advice
-
-    with reported(as_json):
-        if pull:
-            invited = asyncio.run(members.invite(homes.chosen(federation), cluster, config, context, image))
-            _tell_invited(invited, image, as_json)
-            return
-        if config is None:
-            raise WrongInputError(
-                f"cluster {cluster} cannot join", why="there is no --kubeconfig",
-                next_step="Give one, or --pull when the cluster can reach the federation and not the other way.",
-            )  # fmt: skip
-        home = homes.chosen(federation)
-        names = members.names_of(home, dns_servers)
-        if configure_dns and names is None:
-            raise WrongInputError(
-                "which servers answer for the zone is not known here", why="the federation has hosts of its own, "
-                "or listens on any address", next_step="Give --dns-server=ADDRESS[:PORT] for each.",
-            )  # fmt: skip
-        joined = asyncio.run(members.join(home, cluster, config, context))
-        server = joined["spec"]["serverAddressByClientCIDRs"][0]["serverAddress"]
-        where = asyncio.run(members.configure_dns(cluster, config, context, names)) if configure_dns and names else ""
-        if as_json:
-            found = {"cluster": cluster, "server": server, "uid": joined["spec"]["uid"]}
-            print_json({**found, "dnsConfigured": where} if where else found)
-            return
-        click.echo(f"Cluster {cluster} at {server} is a member.")
-        if where:
-            click.echo(f"Its DNS resolves names of the federation: see the ConfigMap {where}.")
-            if names and all(address.startswith("127.") for address, _ in names.servers):
-                click.echo("The zone's name server listens on loopback, where no other host reaches it (--dns-server).")
-        for line in advice(names) if names and not where else ():
-            click.echo(line)
-
-
-def _tell_invited(invited: "Invited", image: str, as_json: bool) -> None:
-    if as_json:
-        print_json(
-            {
-                "cluster": invited.cluster,
-                "manifest": str(invited.manifest),
-                "tokenFile": str(invited.token),
-                "arguments": invited.arguments,
-                "applied": invited.applied,
-            }
-        )
-        return
-    click.echo(f"Cluster {invited.cluster} is invited; for a day its agent can get its certificate.")
-    if not invited.applied:
-        click.echo(f"  kubectl --context CLUSTER apply -f {invited.manifest}")
-    if not image:
-        click.echo("The manifest has no Deployment (--image). On a host that reaches both, with the token file there:")
-        click.echo(f"  python -m federation.agent --kubeconfig=FILE {' '.join(invited.arguments)}")
-
-
-@federate.command()
-@click.argument("cluster")
-@click.option("--force", is_flag=True, help="Forget a cluster that does not answer.")
-@FEDERATION
-@JSON
-def leave(cluster: str, force: bool, federation: str | None, as_json: bool) -> None:
-    """Let a cluster go. It keeps its workloads; the federation's login in it is removed."""
-    from federation.host import members
-
-    with reported(as_json):
-        left = asyncio.run(members.leave(homes.chosen(federation), cluster, force=force))
-        if as_json:
-            print_json({"cluster": cluster, "left": True, "remains": left})
-            return
-        click.echo(f"Cluster {cluster} has left.")
-        for line in left:
-            click.echo(f"  {line}")
-
-
-@federate.group()
-def dns() -> None:
-    """What the federation's names answer."""
-
-
-@dns.command("plan")
-@FEDERATION
-@JSON
-def dns_plan(federation: str | None, as_json: bool) -> None:
-    """What would be changed in the zone, from what to what, and why. Reads only."""
-    from federation.host.dns_plan import dns_plan as planned
-
-    with reported(as_json):
-        steps = asyncio.run(planned(homes.chosen(federation)))
-        if as_json:
-            print_json({"steps": [dataclasses.asdict(step) for step in steps]})
-            return
-        for step in steps:
-            click.echo(f"{step.action:<8} {step.name}  {step.why}")
-            for sign, lines in (("-", step.before), ("+", step.after)):
-                for line in lines:
-                    click.echo(f"         {sign} {line}")
-        if not steps:
-            click.echo("Nothing: the zone answers what it shall.")
-
-
-@dns.command("status")
-@FEDERATION
-@JSON
-def dns_status(federation: str | None, as_json: bool) -> None:
-    """Every name, its targets, and what is wrong with it. Reads only."""
-    from federation.host import control_plane
-
-    with reported(as_json):
-        records = asyncio.run(control_plane.dns_records(homes.chosen(federation)))
-        if as_json:
-            print_json({"records": records})
-            return
-        for one in records:
-            targets = ", ".join(
-                f"{t['value']} ({t['cluster']})" if "cluster" in t else t["value"] for t in one["targets"]
-            )
-            state = "; ".join([*(["serves its last answer"] if one["stale"] else []), *one["faults"]])
-            click.echo(f"{one['name']} {one['ttl']} {one['type']} {targets}{f'  [{state}]' if state else ''}")
-        if not records:
-            click.echo("No names: no Service is served by a member yet.")
 
 
 @contextlib.contextmanager

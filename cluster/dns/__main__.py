@@ -11,8 +11,9 @@ from pathlib import Path
 from cluster import settings as contract
 from cluster.client.kubeconfig import KubeconfigError
 from cluster.client.rest import ApiClient
-from cluster.dns.federations import ConfigError, NameSettings, Resolver, read_federations, read_forward_zone
+from cluster.dns.federations import ConfigError, NameSettings, read_federations, read_forward_zone
 from cluster.dns.listening import InterfaceError
+from cluster.dns.server_addresses import Resolver
 from cluster.dns.service import DnsSettings, serve_dns
 from cluster.machinery.systemd import notify_stopping
 

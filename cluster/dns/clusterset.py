@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 
 from cluster.dns.names import encode_name
-from cluster.dns.records import Port, Records
-from cluster.dns.wire import Type, srv_rdata
+from cluster.dns.records import Records, add, add_srv, ports_of
+from cluster.dns.wire import Type
 from cluster.machinery.objects import Object
 
 CLUSTERSET_DOMAIN = "clusterset.local"
@@ -38,7 +38,7 @@ def import_records(service_import: Object, slices: Iterable[Object], domain: str
         _add_address(records, base, address)
     if records[encode_name(base)]:
         for port in ports_of(spec.get("ports")):
-            _add_srv(records, base, port, base)
+            add_srv(records, base, port, base)
     return records
 
 
@@ -51,7 +51,7 @@ def _headless(records: Records, base: str, each: Object) -> None:
         _add_address(records, base, address)
         _add_address(records, name, address)
         for port in ports:
-            _add_srv(records, base, port, name)
+            add_srv(records, base, port, name)
 
 
 def ready_addresses(each: Object) -> Iterable[tuple[str, str]]:
@@ -62,30 +62,9 @@ def ready_addresses(each: Object) -> Iterable[tuple[str, str]]:
                 yield endpoint.get("hostname") or "", address
 
 
-def ports_of(ports: Iterable[Object] | None) -> list[Port]:
-    return [
-        Port(port.get("name") or "", (port.get("protocol") or "TCP").lower(), port["port"])
-        for port in ports or ()
-        if port.get("port")
-    ]
-
-
 def _add_address(records: Records, name: str, address: str) -> None:
     try:
         parsed = ip_address(address)
     except ValueError:
         return  # an FQDN slice: a name is no address
-    _add(records, name, Type.A if parsed.version == 4 else Type.AAAA, parsed.packed)
-
-
-def _add_srv(records: Records, base: str, port: Port, target: str) -> None:
-    rdata = srv_rdata(port.number, encode_name(target))
-    if port.name:
-        _add(records, f"_{port.name}._{port.protocol}.{base}", Type.SRV, rdata)
-    _add(records, base, Type.SRV, rdata)
-
-
-def _add(records: Records, name: str, rtype: Type, rdata: bytes) -> None:
-    rdatas = records.setdefault(encode_name(name), {}).setdefault(rtype, [])
-    if rdata not in rdatas:
-        rdatas.append(rdata)
+    add(records, name, Type.A if parsed.version == 4 else Type.AAAA, parsed.packed)

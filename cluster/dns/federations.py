@@ -10,15 +10,12 @@ kube-system/kube-dns, whose keys are kube-dns' own. Pure.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 
 from cluster.dns.names import MAX_LABEL, encode_name
+from cluster.dns.server_addresses import Resolver, read_server
 
 MAX_UPSTREAMS = 3
 """As in kube-dns."""
-DNS_PORT = 53
-Resolver = tuple[str, int]
-"""IP address and port."""
 
 
 class ConfigError(ValueError):
@@ -92,17 +89,8 @@ def read_resolvers(what: str, given: object) -> list[Resolver]:
 
 
 def _resolver(what: str, text: str) -> Resolver:
-    """`192.0.2.1`, `192.0.2.1:53`, `2001:db8::1`, `[2001:db8::1]:53`."""
-    host, port = text, str(DNS_PORT)
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") or port
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
     try:
-        if not 0 < int(port) < 65536:
-            raise ValueError
-        return str(ip_address(host)), int(port)
+        return read_server(text)
     except ValueError:
         raise ConfigError(f"{what}: {text!r} is not ADDRESS or ADDRESS:PORT, e.g. 192.0.2.1:53") from None
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.client.metrics import Counter
+from cluster.dns.names import name_end
 from cluster.dns.wire import HEADER, MAX_UDP_EDNS, Query, Rcode, Type, build_query
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,10 @@ def parse_reply(data: bytes, identity: int, question: bytes) -> tuple[Reply, boo
         raise BadReply("an answer to another question")
     offsets, ttls, minimum, offset = [], [], None, end
     for index in range(an + ns):
-        offset = _skip_name(data, offset)
+        behind = name_end(data, offset)
+        if behind is None:
+            raise BadReply("a name is cut off")
+        offset = behind
         if offset + 10 > len(data):
             raise BadReply("a record is cut off")
         rtype, _, ttl, length = struct.unpack_from("!HHIH", data, offset)
@@ -105,19 +109,6 @@ def parse_reply(data: bytes, identity: int, question: bytes) -> tuple[Reply, boo
         authoritative_denial=rcode == Rcode.NXDOMAIN or not an,
     )
     return reply, bool(data[2] & 0x02)
-
-
-def _skip_name(data: bytes, offset: int) -> int:
-    while offset < len(data):
-        length = data[offset]
-        if length & 0xC0 == 0xC0:
-            return offset + 2
-        if length & 0xC0:
-            break
-        offset += 1 + length
-        if not length:
-            return offset
-    raise BadReply("a name is cut off")
 
 
 class _OneAnswer(asyncio.DatagramProtocol):

@@ -41,6 +41,21 @@ def encode_labels(*labels: bytes) -> bytes:
     return b"".join(bytes((len(label),)) + label for label in labels)
 
 
+def name_end(data: bytes, offset: int) -> int | None:
+    """Offset behind a name inside of a message, which may end in a pointer; None: it is cut off, or no name."""
+    end = min(len(data), offset + MAX_NAME)
+    while offset < end:
+        length = data[offset]
+        if length & 0xC0 == 0xC0:
+            return offset + 2
+        if length & 0xC0:
+            return None
+        offset += 1 + length
+        if not length:
+            return offset
+    return None
+
+
 def split_name(name: bytes) -> list[bytes]:
     """The labels of a valid wire name, without the root."""
     labels = []

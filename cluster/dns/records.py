@@ -60,37 +60,29 @@ def _external_name(records: Records, base: str, target: str) -> None:
     except AddressValueError:
         pass
     else:
-        _add(records, base, Type.A, _ipv4(target))
+        add(records, base, Type.A, _ipv4(target))
         return
     if target:
         try:
-            _add(records, base, Type.CNAME, encode_name(target))
+            add(records, base, Type.CNAME, encode_name(target))
         except ValueError:
             return  # validated by the apiserver; a name that is none has no records
 
 
 def _cluster_ip(records: Records, base: str, spec: Object) -> None:
-    ports = [
-        Port(p.get("name") or "", (p.get("protocol") or "TCP").lower(), p["port"]) for p in spec.get("ports") or ()
-    ]
     addresses = [a for a in (spec.get("clusterIPs") or [spec.get("clusterIP") or ""]) if _is_ipv4(a)]
     for address in addresses:
-        _add(records, base, Type.A, _ipv4(address))
+        add(records, base, Type.A, _ipv4(address))
         _add_raw(records, reverse_name(address), Type.PTR, encode_name(base))
-    for port in ports:
-        if addresses:
-            _add_srv(records, base, port, base)
+    for port in ports_of(spec.get("ports")) if addresses else ():
+        add_srv(records, base, port, base)
 
 
 def _headless(records: Records, base: str, slices: Iterable[Object]) -> None:
     for each in slices:
         if each.get("addressType") != "IPv4":
             continue
-        ports = [
-            Port(p.get("name") or "", (p.get("protocol") or "TCP").lower(), p["port"])
-            for p in each.get("ports") or ()
-            if p.get("port")
-        ]
+        ports = ports_of(each.get("ports"))
         for endpoint in each.get("endpoints") or ():
             # An unknown readiness counts as ready: EndpointSlice API, conditions.ready.
             if (endpoint.get("conditions") or {}).get("ready") is False:
@@ -102,21 +94,32 @@ def _headless(records: Records, base: str, slices: Iterable[Object]) -> None:
 
 def _endpoint(records: Records, base: str, hostname: str, address: str, ports: Iterable[Port]) -> None:
     name = f"{hostname}.{base}"
-    _add(records, base, Type.A, _ipv4(address))
-    _add(records, name, Type.A, _ipv4(address))
+    add(records, base, Type.A, _ipv4(address))
+    add(records, name, Type.A, _ipv4(address))
     _add_raw(records, reverse_name(address), Type.PTR, encode_name(name))
     for port in ports:
-        _add_srv(records, base, port, name)
+        add_srv(records, base, port, name)
 
 
-def _add_srv(records: Records, base: str, port: Port, target: str) -> None:
+def ports_of(ports: Iterable[Object] | None) -> list[Port]:
+    """Of a Service, an import or a slice; one without a number, which a slice may have, leads nowhere."""
+    return [
+        Port(port.get("name") or "", (port.get("protocol") or "TCP").lower(), port["port"])
+        for port in ports or ()
+        if port.get("port")
+    ]
+
+
+def add_srv(records: Records, base: str, port: Port, target: str) -> None:
+    """What a port of `base` is answered with, by its name and, all of them, by the Service's."""
     rdata = srv_rdata(port.number, encode_name(target))
     if port.name:
-        _add(records, f"_{port.name}._{port.protocol}.{base}", Type.SRV, rdata)
-    _add(records, base, Type.SRV, rdata)
+        add(records, f"_{port.name}._{port.protocol}.{base}", Type.SRV, rdata)
+    add(records, base, Type.SRV, rdata)
 
 
-def _add(records: Records, name: str, rtype: Type, rdata: bytes) -> None:
+def add(records: Records, name: str, rtype: Type, rdata: bytes) -> None:
+    """Once, however often it is added. Raises ValueError: that is no name."""
     _add_raw(records, encode_name(name), rtype, rdata)
 
 

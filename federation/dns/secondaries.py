@@ -1,17 +1,15 @@
 """Other name servers that follow the federation's zone, as they are written on command lines. Pure."""
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from cluster.dns.names import encode_name
-
-PORT = 53
+from cluster.dns.server_addresses import DNS_PORT, read_server
 
 
 @dataclass(frozen=True, slots=True)
 class Secondary:
     address: str
-    port: int = PORT
+    port: int = DNS_PORT
     name: str = ""
     """What it is called in the zone's NS records; empty: it is not among them."""
 
@@ -26,18 +24,12 @@ def read_secondary(text: str) -> Secondary:
     Raises ValueError, which says what is wrong.
     """
     name, found, rest = text.rpartition("=")
-    host, port = rest, str(PORT)
-    if rest.startswith("["):
-        host, _, behind = rest[1:].partition("]")
-        port = behind.removeprefix(":") or port
-    elif rest.count(":") == 1:
-        host, _, port = rest.partition(":")
     try:
-        address, number = str(ip_address(host)), int(port)
+        address, number = read_server(rest)
     except ValueError:
-        address, number = "", 0
-    if not 0 < number < 65536:
-        raise ValueError(f"{text!r} is not [NAME=]ADDRESS[:PORT], e.g. 192.0.2.1 or ns2.example.com=[2001:db8::1]:53")
+        raise ValueError(
+            f"{text!r} is not [NAME=]ADDRESS[:PORT], e.g. 192.0.2.1 or ns2.example.com=[2001:db8::1]:53"
+        ) from None
     if found:
         if not name:
             raise ValueError(f"{text!r} has no name in front of the equals sign")

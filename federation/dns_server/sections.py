@@ -2,7 +2,7 @@
 
 import struct
 
-from cluster.dns.names import MAX_NAME
+from cluster.dns.names import name_end
 from cluster.dns.wire import HEADER, BadQuery, Rcode, read_question
 
 
@@ -37,14 +37,7 @@ def record_type(data: bytes, start: int) -> int:
 
 def skip_name(data: bytes, offset: int) -> int:
     """Offset behind a name, which may be compressed. Raises BadQuery: FORMERR."""
-    end = min(len(data), offset + MAX_NAME)
-    while offset < end:
-        length = data[offset]
-        if length & 0xC0 == 0xC0:
-            return offset + 2
-        if length & 0xC0:
-            break
-        offset += 1 + length
-        if not length:
-            return offset
-    raise BadQuery(Rcode.FORMERR)
+    end = name_end(data, offset)
+    if end is None:
+        raise BadQuery(Rcode.FORMERR)
+    return end

@@ -26,6 +26,7 @@ from federation.host.dns_provider import settle_provider
 from federation.host.home import Description, Home
 from federation.host.processes import Processes
 from federation.host.services import APISERVER, SERVICES, expected, prepare, processes, url
+from federation.membership.taints import as_text
 
 START_SECONDS = 45.0
 SETTLE_SECONDS = 1.5
@@ -197,10 +198,12 @@ async def _list(api: ApiClient, kind: str) -> list[Object]:
 
 
 def _cluster(cluster: Object) -> dict[str, Any]:
-    status = cluster.get("status") or {}
+    spec, status = cluster.get("spec") or {}, cluster.get("status") or {}
     return {
         "name": cluster["metadata"]["name"],
         "phase": status.get("phase") or "Pending",
+        "cordoned": bool(spec.get("unschedulable")),
+        "taints": [as_text(one) for one in spec.get("taints") or ()],
         "version": status.get("kubernetesVersion") or "",
         "region": status.get("region") or "",
         "nodes": status.get("nodes") or {},

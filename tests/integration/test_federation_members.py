@@ -62,6 +62,7 @@ def test_a_member_joins_is_known_seen_through_lost_and_let_go(host: Endpoint) ->
         assert "one" in host.did("get", "clusters")
         nodes = host.did("get", "nodes", "-o", "name").split()
         assert len(nodes) == 2
+        spare(host)
         version = host.did("get", "cluster", "one", "-o", "jsonpath={.metadata.resourceVersion}")
         time.sleep(5)
         assert host.did("get", "cluster", "one", "-o", "jsonpath={.metadata.resourceVersion}") == version
@@ -71,6 +72,21 @@ def test_a_member_joins_is_known_seen_through_lost_and_let_go(host: Endpoint) ->
     assert federate(host.home, "leave", "one", code=4)["event"] == "error"
     assert federate(host.home, "leave", "one", "--force")["left"]
     assert cluster(host.home, "one") == {}
+
+
+def spare(host: Endpoint) -> None:
+    assert federate(host.home, "cordon", "one") == {"cluster": "one", "cordoned": True, "changed": True}
+    assert federate(host.home, "cordon", "one")["changed"] is False
+    assert federate(host.home, "taint", "one", "night:NoSchedule", "gpu=no:NoSchedule")["taints"] == [
+        "night:NoSchedule",
+        "gpu=no:NoSchedule",
+    ]
+    found = cluster(host.home, "one")
+    assert (found["cordoned"], found["taints"]) == (True, ["night:NoSchedule", "gpu=no:NoSchedule"])
+    assert federate(host.home, "taint", "one", "night-", "gpu-")["taints"] == []
+    assert federate(host.home, "taint", "one", "night-", code=2)["what"] == "cluster one has no such taint"
+    assert federate(host.home, "uncordon", "one")["changed"] is True
+    assert federate(host.home, "cordon", "nobody", code=2)["what"] == "there is no cluster nobody"
 
 
 def test_what_cannot_join_or_leave_is_refused_in_words(host: Endpoint, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from federation.cli import federate
+from federation.__main__ import federate
 from federation.errors import FederateError
 from federation.host.control_plane import check_alive
 from federation.host.home import Description, Home, checked_zone
@@ -43,6 +43,10 @@ def hanse_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("destroy", "prod"), "there is no federation prod"),
         (("destroy", ".."), "is no name for a federation"),
         (("kubeconfig", "prod"), "there is no federation prod"),
+        (("cordon", "east"), "there is no federation"),
+        (("taint", "east", "gpu"), "'gpu' is neither"),
+        (("taint", "east", "gpu:Never"), "'gpu:Never' is neither"),
+        (("taint", "east", "gpu=a b:NoSchedule"), "that is no taint"),
     ],
 )
 def test_wrong_input_is_told_and_makes_nothing(arguments: tuple[str, ...], said: str, hanse_home: Path) -> None:
