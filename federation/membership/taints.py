@@ -25,7 +25,7 @@ class Change:
 
 
 def read_change(text: str) -> Change:
-    """`KEY=VALUE:EFFECT`, `KEY:EFFECT`, `KEY:EFFECT-`, `KEY-`, as kubectl has them. Raises ValueError with the reason."""
+    """`KEY=VALUE:EFFECT`, `KEY:EFFECT`, `KEY:EFFECT-`, `KEY-`, as kubectl has them. Raises ValueError."""
     found = _TAINT.fullmatch(text)
     effect = (found["effect"] or "") if found else ""
     if found is None or not (effect in EFFECTS or (found["away"] and not effect)):
