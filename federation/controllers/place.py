@@ -24,6 +24,7 @@ from cluster.machinery.objects import Object
 from federation.api.refs import Ref, placement_key, ref_of_template
 from federation.controllers.links.lanes import Lanes
 from federation.controllers.placing import metrics
+from federation.controllers.placing.ailing import Ailing
 from federation.controllers.placing.decide import Circumstances, Decision, decide, merged
 from federation.controllers.placing.endings import Endings
 from federation.controllers.placing.fleet import LEAVING, Fleet, with_kind
@@ -33,6 +34,7 @@ from federation.controllers.placing.needs import Needs
 from federation.controllers.placing.policy_book import PolicyBook, PolicyInformers
 from federation.controllers.placing.promises import Promises
 from federation.controllers.placing.reports import NO_REPORT, Report, is_ready, reports_of
+from federation.controllers.placing.scale import as_they_run, replicas_to_keep
 from federation.controllers.placing.store import OLD_NEWS, PlacementStore
 from federation.controllers.placing.wakes import Wakes
 from federation.controllers.templates import Templates
@@ -85,13 +87,14 @@ class Placer:
         now: Callable[[], dt.datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._sources, self._now, self._clock = sources, now, clock
+        self._client, self._sources, self._now, self._clock = client, sources, now, clock
         self.queue: Lanes[Ref] = Lanes(base_backoff=BASE_BACKOFF, max_backoff=MAX_BACKOFF)
         self.store = PlacementStore(client, sources.placements, sources.cluster_placements)
         self.needs, self.promises = Needs(), Promises()
         self.fleet = Fleet(sources.clusters, isolated, now)
         self.book = PolicyBook(sources.policies)
         self.policies = PoliciesInForce(self.book)
+        self.ailing = Ailing(self.fleet, now)
         self.kinships = Kinships(sources.templates)
         self.endings = Endings(client, sources.templates, self.store, self.fleet, now)
         self.wakes = Wakes(
@@ -103,6 +106,7 @@ class Placer:
             in_turn=self.queue.add_slow,
             asked_for=self.endings.asked_for.add,
             changed=self.policies.template_changed,
+            minds=self.ailing.minds,
         )
         self._isolated = isolated
         self._started = False
@@ -200,7 +204,11 @@ class Placer:
         before = record_of(stored) if stored is not None else None
         if moved is not None:
             before = self._with_moved(before, template, moved)
-        decision = self._decide(ref, template, before, self.store.reports(stored) if stored is not None else {})
+        reports = self.store.reports(stored) if stored is not None else {}
+        keep = None if self.kinships.is_autoscaled(ref) else replicas_to_keep(template, before, reports)
+        if keep is not None and await self._scale(ref, template, keep):
+            return None  # it is looked at again as it is then
+        decision = self._decide(ref, template, before, reports)
         record = decision.record
         if stored is None or moved is not None or is_worth_a_write(record_of(stored), record):
             await self.store.write(placement_key(ref), ref, stored, record)
@@ -211,6 +219,17 @@ class Placer:
         self._note(ref, template, record)
         return decision.again
 
+    async def _scale(self, ref: Ref, template: Object, replicas: int) -> bool:
+        """Whether the template has so many now. Raises Conflict where somebody else was faster."""
+        resource = self._sources.templates.resource_of(ref)
+        if resource is None:
+            return False
+        version = {"resourceVersion": template["metadata"]["resourceVersion"]}
+        body = {"metadata": version, "spec": {"replicas": replicas}}
+        await self._client.patch(resource, ref.name, body, namespace=ref.namespace, patch_type="merge")
+        log.info("%s keeps its %d replicas, its autoscaler is gone", ref, replicas)
+        return True
+
     def _with_moved(self, before: Record | None, template: Object, moved: Object) -> Record:
         """The namespace is back, and with it the place of what its end left to be done."""
         known = before or Record(template["apiVersion"], template["metadata"]["uid"])
@@ -219,7 +238,7 @@ class Placer:
     def _decide(self, ref: Ref, template: Object, before: Record | None, reports: Mapping[str, Report]) -> Decision:
         started = time.perf_counter()
         policy = self.policies.of(ref, template, before)
-        found, again = self._plan(ref, template, before, policy)
+        found, again = self._plan(ref, template, before, policy, reports)
         around = Circumstances(
             now=self._now(),
             members=self.fleet.members,
@@ -238,18 +257,29 @@ class Placer:
         return replace(decision, again=min(waits) if waits else None)
 
     def _plan(
-        self, ref: Ref, template: Object, before: Record | None, policy: PropagationPolicy
+        self,
+        ref: Ref,
+        template: Object,
+        before: Record | None,
+        policy: PropagationPolicy,
+        reports: Mapping[str, Report],
     ) -> tuple[Plan, float | None]:
         same = before is not None and before.uid == template["metadata"]["uid"]
+        autoscaled = is_divided(template) and self.kinships.is_autoscaled(ref)
         held = before.clusters if before is not None and same else ()
+        if is_divided(template) and not autoscaled:
+            held = as_they_run(held, reports)
         lost, again = self.fleet.lost(policy, [one.cluster for one in held])
+        unready, soon = self.ailing.look(ref, template, before if same else None, policy, reports)
+        again = min((seconds for seconds in (again, soon) if seconds is not None), default=None)
         situation = Situation(
             held=held,
             limits=self.fleet.limits(ref),
             lost=lost,
+            unready=unready,
             displaced=before.displaced if before is not None and same else (),
             fresh=before is not None and same and wish_to_rebalance(template) not in ("", before.rebalanced),
-            autoscaled=is_divided(template) and self.kinships.is_autoscaled(ref),
+            autoscaled=autoscaled,
         )
         definition = self.kinships.definition_of(ref)
         members = list(self.fleet.members.values())
@@ -300,6 +330,7 @@ class Placer:
     def _forget(self, ref: Ref, record: Record | None) -> None:
         self.promises.forget(ref)
         self.policies.placed(ref)
+        self.ailing.forget(ref)
         if record is None or not (record.clusters or record.evicting):
             self.endings.asked_for.discard(ref)
 

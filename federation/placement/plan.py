@@ -31,8 +31,17 @@ def plan(
 
     Where the policy or an annotation cannot be understood, or no choice of clusters meets the spread constraints,
     `fault` says so and the assignments are those held. Members that are not ready get nothing new and keep what they
-    hold, until they are `lost`.
+    hold, until they are `lost`. Where Pods do not get ready, they stay all the same if nobody else could have them.
     """
+    if situation.unready:
+        elsewhere = _best(template, members := tuple(members), policy, situation)
+        if elsewhere.assignments and not elsewhere.unplaced and not elsewhere.fault:
+            return elsewhere
+    return _best(template, members, policy, replace(situation, unready=frozenset()))
+
+
+def _best(template: Object, members: Iterable[Member], policy: PropagationPolicy, situation: Situation) -> Plan:
+    """Of the policy's groups."""
     policy = with_annotations(policy, template)
     if policy.fault:
         return _unchanged(situation, policy, policy.fault)
@@ -67,11 +76,12 @@ def _question(
 ) -> Question:
     metadata = template.get("metadata") or {}
     key = f"{template.get('kind')}/{metadata.get('namespace') or ''}/{metadata.get('name')}"
-    lost = situation.lost
+    lost, unready = situation.lost, situation.unready
     if demand is None and len(policy.affinities) == 1 and not any(one.maximum is not None for one in policy.spread):
         # A copy that would be nowhere else instead: taking it away from a lost member helps nobody, and would on its
         # return cost a Service its address.
         lost = frozenset(member.name for member in members if member.name in lost and member.reachable)
+        unready = frozenset()
     rooms = {}
     if demand is not None and policy.division.preference != WEIGHTED:
         rooms = {one.name: room for one in members if (room := one.capacity.room(demand)) is not None}
@@ -82,6 +92,7 @@ def _question(
         frozenset(one.cluster for one in situation.held),
         lost,
         rooms,
+        unready,
         situation.fresh,
     )
 

@@ -32,7 +32,7 @@ class Eviction:
     cluster: str
     replicas: int | None
     reason: str
-    """ClusterLost, ClusterTainted, ClusterLeaving or NotSelected."""
+    """ClusterLost, ClusterTainted, ClusterLeaving, PodsNotReady or NotSelected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,8 @@ class Situation:
     """Cluster -> replicas of this object that it is able to run, as its Pods that cannot be scheduled say."""
     lost: frozenset[str] = frozenset()
     """Members to be evicted now: Unreachable for longer than the toleration. Empty while the federation is isolated."""
+    unready: frozenset[str] = frozenset()
+    """Members that are well, and where its Pods did not get ready for longer than is tolerated."""
     displaced: tuple[Displaced, ...] = ()
     """What the last plan handed out under this name."""
     fresh: bool = False

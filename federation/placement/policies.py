@@ -13,6 +13,7 @@ from federation.placement.affinity import EVERYWHERE, Affinity, affinity_of
 
 DUPLICATED, DIVIDED = "Duplicated", "Divided"
 WEIGHTED, CAPACITY, AGGREGATED = "Weighted", "Capacity", "Aggregated"
+GRACEFULLY, DIRECTLY, NEVER = "Gracefully", "Directly", "Never"
 _NAMED, _LABELLED, _ALL = 2, 1, 0
 
 
@@ -81,6 +82,10 @@ class Failover:
     toleration_seconds: int = 30
     grace_period_seconds: int = 600
     failback: bool = True
+    unready_seconds: int | None = None
+    """Pods that are not ready for so long in a cluster that is well move to another; None: they stay."""
+    purge: str = GRACEFULLY
+    """What becomes of the copy of a cluster that is lost, tainted or where Pods do not get ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,8 @@ class PropagationPolicy:
     """What a member has already and nobody federated is overwritten."""
     delete_with_policy: bool = False
     suspended: bool = False
+    suspended_in: tuple[str, ...] = ()
+    """Clusters where nothing is written."""
     failover: Failover = Failover()
     fault: str = ""
     """Why it cannot be used."""
@@ -179,10 +186,13 @@ def propagation_policy_of(policy: Object) -> PropagationPolicy:
         overwrite=spec.get("conflictResolution") == "Overwrite",
         delete_with_policy=spec.get("deletionPolicy") == "Delete",
         suspended=bool(spec.get("suspend")),
+        suspended_in=tuple(sorted(set(spec.get("suspendIn") or ()))),
         failover=Failover(
             failover.get("tolerationSeconds", 30),
             failover.get("gracePeriodSeconds", 600),
             failover.get("failback", True),
+            failover.get("unreadySeconds"),
+            failover.get("purge") or GRACEFULLY,
         ),
         fault=fault,
     )

@@ -67,6 +67,8 @@ class Record:
     fault: str = ""
     lazy_policy: Object | None = None
     """The spec by which it was placed, where the policy is a lazy one: that may say something else by now."""
+    suspended_in: tuple[str, ...] = ()
+    """Clusters where nothing is written."""
     rebalanced: str = ""
     """The wish to be placed anew that was fulfilled last."""
 
@@ -91,6 +93,7 @@ def record_of(placement: Object) -> Record:
         generation=template.get("generation"),
         policy=spec.get("policy") or "",
         suspended=bool(spec.get("suspended")),
+        suspended_in=tuple(spec.get("suspendedIn") or ()),
         overwrite=spec.get("conflictResolution") == "Overwrite",
         delete_with_policy=spec.get("deletionPolicy") == "Delete",
         overrides_hash=spec.get("overridesHash") or "",
@@ -148,6 +151,7 @@ def spec_of(ref: Ref, record: Record) -> Object:
         "template": _given(template),
         "policy": record.policy,
         "suspended": record.suspended,
+        "suspendedIn": list(record.suspended_in),
         "conflictResolution": "Overwrite" if record.overwrite else "",
         "deletionPolicy": "Delete" if record.delete_with_policy else "",
         "overridesHash": record.overrides_hash,

@@ -17,6 +17,8 @@ from federation.placement.split_replicas import draw
 from federation.placement.spread import choose
 
 LOST, TAINTED, LEAVING, NOT_SELECTED = "ClusterLost", "ClusterTainted", "ClusterLeaving", "NotSelected"
+UNREADY = "PodsNotReady"
+_UNREADY = "its Pods were not ready there for longer than is tolerated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Question:
     lost: frozenset[str] = frozenset()
     rooms: Mapping[str, int] = field(default_factory=dict)
     """Cluster -> replicas that it has room for, where that counts."""
+    unready: frozenset[str] = frozenset()
     fresh: bool = False
     """Who has it already is no better than others."""
 
@@ -104,6 +107,8 @@ def _gone(question: Question, member: Member, policy: PropagationPolicy, group: 
         return ended if member.reachable else (LOST, "lost for longer than is tolerated")
     if member.phase == "Leaving":
         return LEAVING, "it is leaving the federation"
+    if member.name in question.unready:
+        return UNREADY, _UNREADY
     why = group.why_not(member)
     return (NOT_SELECTED, why) if why else None
 
@@ -122,6 +127,8 @@ def _why_not(question: Question, member: Member, policy: PropagationPolicy, grou
         return "it is cordoned"
     if member.name in question.lost:
         return "it is lost"
+    if member.name in question.unready:
+        return _UNREADY
     return None if member.phase == READY else f"it is not ready but {member.phase}"
 
 

@@ -8,6 +8,7 @@ from cluster.api import resources
 from cluster.machinery.objects import Object
 from cluster.machinery.timestamps import format_time
 from federation.api.resources import CLUSTER_REMEDIES, CLUSTERS, PROPAGATION_POLICIES
+from federation.controllers.links.parts import part_of
 from tests.integration.placing import (
     Federation,
     config_map,
@@ -252,11 +253,86 @@ async def test_a_remedy_taints_members_by_their_conditions_and_not_while_cut_off
     await federation.placed(SETTINGS, lambda found: len(parts(found)) == 2)
 
 
+def waits(replicas: int) -> dict[str, Any]:
+    return {"state": "Applied", "status": {"replicas": replicas, "readyReplicas": 0}}
+
+
+async def test_pods_that_do_not_get_ready_move_while_their_cluster_is_well(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    one_cluster: Object = {"spreadConstraints": [{"spreadByField": "cluster", "maxGroups": 1}]}
+    minds = {"unreadySeconds": 1, "gracePeriodSeconds": 600}
+    await federation.create(PROPAGATION_POLICIES, policy("p", "Deployment", "apps/v1", one_cluster, failover=minds))
+    await federation.create(resources.DEPLOYMENTS, deployment("web", 2))
+    [first] = parts(await federation.placed(WEB))
+    [other] = {"east", "west"} - {first}
+    await federation.report(WEB, {first: waits(2)})
+    await asyncio.sleep(0.4)
+    await federation.report(WEB, {first: runs(2)})  # it was slow, no more
+    await asyncio.sleep(1.2)
+    assert parts(await federation.placed(WEB)) == {first: 2}
+    await federation.report(WEB, {first: waits(2)})
+    placed = await federation.placed(WEB, lambda found: parts(found) == {other: 2})
+    assert placed["spec"]["evicting"][0]["reason"] == "PodsNotReady"
+    await federation.report(WEB, {other: runs(2)})
+    placed = await federation.placed(WEB, lambda found: not parts(found, "evicting"))
+    assert parts(placed, "tombstones") == {first: "Evicted"}
+    await federation.report(WEB, {other: waits(2)})  # it went nowhere better, and there is nobody else to try
+    await asyncio.sleep(1.3)
+    await federation.quiet()
+    assert parts(await federation.placed(WEB)) == {other: 2}
+
+
+async def test_pods_that_a_quota_of_a_member_refuses_run_elsewhere(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    await federation.create(resources.DEPLOYMENTS, deployment("web", 6))
+    await federation.placed(WEB, lambda found: parts(found) == {"east": 3, "west": 3})
+    refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: small"}
+    short = {"state": "Applied", "status": {"replicas": 1, "readyReplicas": 1, "conditions": [refused]}}
+    await federation.report(WEB, {"east": short, "west": runs(3)})
+    await federation.placed(WEB, lambda found: parts(found) == {"east": 1, "west": 5})
+    await federation.report(WEB, {"east": runs(1), "west": runs(5)})
+    await federation.client.patch(resources.DEPLOYMENTS, "web", {"spec": {"replicas": 7}}, namespace="default")
+    await federation.placed(WEB, lambda found: parts(found) == {"east": 1, "west": 6})
+
+
+async def test_a_workload_keeps_its_replicas_when_its_autoscaler_goes(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    scalers = resources.named("horizontalpodautoscalers.autoscaling")
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    scaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"maxReplicas": 30, "scaleTargetRef": target},
+    }
+    await federation.create(resources.DEPLOYMENTS, deployment("web", 3))
+    await federation.create(scalers, scaler)
+    await federation.placed(WEB, lambda found: parts(found) == {"east": None, "west": None})
+    await federation.report(WEB, {"east": runs(15), "west": runs(5)})
+    await federation.client.delete(scalers, "web", namespace="default")
+    await federation.placed(WEB, lambda found: parts(found) == {"east": 15, "west": 5})
+    template = await federation.client.get(resources.DEPLOYMENTS, "web", namespace="default")
+    assert template["spec"]["replicas"] == 20
+    await federation.client.patch(resources.DEPLOYMENTS, "web", {"spec": {"replicas": 4}}, namespace="default")
+    await federation.placed(WEB, lambda found: sum(parts(found).values()) == 4)
+
+
 async def test_a_suspended_policy_is_said_and_lifted(federation: Federation) -> None:
     await federation.join("east")
     await federation.start()
     await federation.create(PROPAGATION_POLICIES, policy("still", "Deployment", "apps/v1", {}, suspend=True))
     await federation.create(resources.DEPLOYMENTS, deployment("web", 2))
     await federation.placed(WEB, lambda found: found["spec"].get("suspended") is True)
-    await federation.client.patch(PROPAGATION_POLICIES, "still", {"spec": {"suspend": False}}, namespace="default")
-    await federation.placed(WEB, lambda found: "suspended" not in found["spec"] and parts(found) == {"east": 2})
+    change = {"spec": {"suspend": False, "suspendIn": ["east"]}}
+    await federation.client.patch(PROPAGATION_POLICIES, "still", change, namespace="default")
+    placed = await federation.placed(WEB, lambda found: "suspended" not in found["spec"])
+    assert [part_of(placed, name).suspended for name in ("east", "west")] == [True, False]
+    change = {"spec": {"suspendIn": None}}
+    await federation.client.patch(PROPAGATION_POLICIES, "still", change, namespace="default")
+    await federation.placed(WEB, lambda found: "suspendedIn" not in found["spec"] and parts(found) == {"east": 2})

@@ -62,7 +62,7 @@ def part_of(placement: Object, cluster: str) -> Part:
             if one["cluster"] == cluster
         ),
         overwrite=spec.get("conflictResolution") == "Overwrite",
-        suspended=bool(spec.get("suspended")),
+        suspended=bool(spec.get("suspended")) or cluster in (spec.get("suspendedIn") or ()),
     )
 
 

@@ -15,7 +15,7 @@ from federation.api.refs import Ref
 from federation.controllers.placing.reports import GONE, Report, are_ready
 from federation.placement import select
 from federation.placement.plans import Assignment, Plan
-from federation.placement.policies import PropagationPolicy
+from federation.placement.policies import DIRECTLY, NEVER, PropagationPolicy
 from federation.placement.record import (
     BACKGROUND,
     DELETED,
@@ -28,7 +28,7 @@ from federation.placement.record import (
 )
 from federation.placement.workloads import pod_template
 
-_EVICTED = frozenset({select.LOST, select.TAINTED})
+_EVICTED = frozenset({select.LOST, select.TAINTED, select.UNREADY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,7 @@ def decide(
         generation=metadata.get("generation"),
         policy=policy.key,
         suspended=policy.suspended,
+        suspended_in=policy.suspended_in,
         overwrite=policy.overwrite,
         delete_with_policy=policy.delete_with_policy,
         overrides_hash=around.overrides_hash,
@@ -170,12 +171,16 @@ def _leavers(
     for cluster, one in sorted(known.items()):
         if cluster in names or cluster not in around.members:
             continue
+        evicted = one.reason in _EVICTED
+        at_once = policy.failover.purge == DIRECTLY if evicted else let_go and one.reason == select.NOT_SELECTED
         left = policy.failover.grace_period_seconds - (around.now - parse_time(one.since)).total_seconds()
         if cluster in around.leaving or (around.isolated and waits):
             evicting.append(one)  # whoever lets it go clears it; who is cut off from everybody judges nobody
-        elif waits and left > 0 and not (let_go and one.reason == select.NOT_SELECTED):
+        elif evicted and policy.failover.purge == NEVER:
+            evicting.append(one)
+        elif waits and left > 0 and not at_once:
             evicting.append(one)
             again = left if again is None else min(again, left)
         else:
-            dropped[cluster] = EVICTED if one.reason in _EVICTED else NOT_SELECTED
+            dropped[cluster] = EVICTED if evicted else NOT_SELECTED
     return tuple(evicting), dropped, again

@@ -73,6 +73,10 @@ class Fleet:
             del self._limits[ref]
         return {name: one.replicas for name, one in known.items()}
 
+    def note_limit(self, ref: Ref, name: str, replicas: int) -> None:
+        """A member is seen to run no more of a workload than this. Holds for as long as other limits that ended."""
+        self._limits.setdefault(ref, {})[name] = _Limit(replicas, self._clock() + LIMIT_HOLDS)
+
     def lost(self, policy: PropagationPolicy, held: Collection[str]) -> tuple[frozenset[str], float | None]:
         """Which of these clusters are lost, as far as this policy minds, and seconds until the next of them may be."""
         if self.isolated():

@@ -51,6 +51,15 @@ def is_ready(ref: Ref, assignment: Assignment, report: Report) -> bool:
     return True
 
 
+def pods_refused(report: Report) -> int | None:
+    """How many Pods there are where the member lets no more be made (a quota, say); None where it does."""
+    status = report.status or {}
+    for one in status.get("conditions") or ():
+        if one.get("type") == "ReplicaFailure" and one.get("status") == "True" and one.get("reason") == "FailedCreate":
+            return _number(status, "replicas")
+    return None
+
+
 def _number(status: Object, field: str) -> int:
     value = status.get(field)
     return value if isinstance(value, int) else 0

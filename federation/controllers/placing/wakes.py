@@ -21,6 +21,7 @@ class Wakes:
         at_once: look at an object: a user waits for it.
         in_turn: look at an object when there is time.
         asked_for: told of every template that somebody was seen to delete.
+        minds: whether what members say in a Placement may change where the object is to be.
         changed: told of every template that somebody was seen to make or change.
     """
 
@@ -35,8 +36,9 @@ class Wakes:
         in_turn: Callable[[Ref], None],
         asked_for: Callable[[Ref], None],
         changed: Callable[[Ref], None],
+        minds: Callable[[Object], bool],
     ) -> None:
-        self._changed = changed
+        self._changed, self._minds = changed, minds
         self._templates, self._store, self._needs, self._kinships = templates, store, needs, kinships
         self._at_once, self._in_turn, self._asked_for = at_once, in_turn, asked_for
         self._namespaces: set[str] = set()
@@ -86,7 +88,7 @@ class Wakes:
     def placement_changed(self, old: Object, new: Object) -> None:
         """What members report matters while something is to go; what is specified is ours, and put back."""
         ref, spec = ref_of_template(new), new["spec"]
-        if spec.get("tombstones") or spec.get("evicting"):
+        if spec.get("tombstones") or spec.get("evicting") or self._minds(new):
             self._at_once(ref)
         if old["spec"] != spec:
             self._in_turn(ref)

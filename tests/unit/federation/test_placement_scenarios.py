@@ -93,6 +93,7 @@ def situation_of(case: dict[str, Any]) -> Situation:
         displaced=tuple(Displaced(one.cluster, one.replicas or 0, one.ordinal_start) for one in displaced),
         autoscaled=case.get("autoscaled", False),
         fresh=case.get("fresh", False),
+        unready=frozenset(case.get("unready", ())),
     )
 
 

@@ -127,6 +127,32 @@ def test_a_policy_that_is_gone_had_said_what_becomes_of_its_copies(delete: bool,
     assert [one.propagation for one in found.tombstones] == [propagation]
 
 
+@pytest.mark.parametrize(
+    ("purge", "stays", "tombstones"),
+    [("Gracefully", ["west"], []), ("Directly", [], ["west"]), ("Never", ["west"], [])],
+)
+def test_what_is_evicted_goes_as_its_policy_says(purge: str, stays: list[str], tombstones: list[str]) -> None:
+    plan = Plan((replace(EAST, replicas=4),), (Eviction("west", 2, "PodsNotReady"),))
+    policy = replace(DEFAULT_POLICY, failover=Failover(grace_period_seconds=60, purge=purge))
+    found = decide(WEB, template(), held(EAST, WEST), plan, policy, AROUND).record
+    assert [one.cluster for one in found.evicting] == stays
+    assert [one.cluster for one in found.tombstones] == tombstones
+    assert all(one.why == "Evicted" for one in found.tombstones)
+    later = replace(AROUND, now=NOW + dt.timedelta(seconds=61), reports={"east": runs(4)})
+    after = decide(WEB, template(), found, plan, policy, later).record
+    assert [one.cluster for one in after.evicting] == (["west"] if purge == "Never" else [])
+
+
+@pytest.mark.parametrize("purge", ["Directly", "Never"])
+def test_how_it_is_purged_matters_to_evictions_alone(purge: str) -> None:
+    plan = Plan((replace(EAST, replicas=4),), (Eviction("west", 2, "NotSelected"),))
+    policy = replace(DEFAULT_POLICY, failover=Failover(purge=purge))
+    waiting = decide(WEB, template(), held(EAST, WEST), plan, policy, AROUND).record
+    assert [one.cluster for one in waiting.evicting] == ["west"]
+    done = decide(WEB, template(), waiting, plan, policy, replace(AROUND, reports={"east": runs(4)})).record
+    assert [one.cluster for one in done.tombstones] == ["west"]
+
+
 @pytest.mark.parametrize(("delete", "evicting", "propagation"), [(False, [], ["Orphan"]), (True, ["west"], [])])
 def test_a_workload_that_is_let_go_of_waits_for_nothing(
     delete: bool, evicting: list[str], propagation: list[str]
