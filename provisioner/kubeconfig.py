@@ -66,14 +66,15 @@ def to_bytes(config: Mapping[str, Any]) -> bytes:
     return yaml.safe_dump(dict(config), sort_keys=False).encode()
 
 
-def merge(existing: Mapping[str, Any], ours: Mapping[str, Any]) -> Config:
+def merge(existing: Mapping[str, Any], ours: Mapping[str, Any], *, current: bool = True) -> Config:
     """`existing` with our cluster, user and context put in or replaced, and made current. Others stay as they are."""
     merged = dict(existing) or {"apiVersion": "v1", "kind": "Config", "preferences": {}}
     for section in ("clusters", "users", "contexts"):
         names = {entry["name"] for entry in ours[section]}
         kept = [entry for entry in merged.get(section) or [] if entry.get("name") not in names]
         merged[section] = [*kept, *ours[section]]
-    merged["current-context"] = ours["current-context"]
+    if current:
+        merged["current-context"] = ours["current-context"]
     return merged
 
 
@@ -93,10 +94,10 @@ def user_file() -> Path:
     return Path(first).expanduser() if first else Path.home() / ".kube" / "config"
 
 
-def merge_into_file(path: Path, ours: Mapping[str, Any]) -> bool:
+def merge_into_file(path: Path, ours: Mapping[str, Any], *, current: bool = True) -> bool:
     """Returns whether the file had to change. Raises ProvisionError, and leaves it alone, when it is not understood."""
     existing = read(path)
-    merged = merge(existing, ours)
+    merged = merge(existing, ours, current=current)
     if merged == existing:
         return False
     write_atomically(path, to_bytes(merged), mode=0o600)

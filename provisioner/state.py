@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from provisioner.errors import ProvisionError
 
@@ -85,10 +86,7 @@ class ClusterHome:
         if not self._record.exists():
             return None
         try:
-            told = json.loads(self._record.read_text())
-            told["absent"] = tuple(told.get("absent") or ())
-            told["roles"] = {host: tuple(roles) for host, roles in (told.get("roles") or {}).items()}
-            return ClusterRecord(**told)
+            return record_of(json.loads(self._record.read_text()))
         except (ValueError, TypeError, AttributeError) as error:
             raise ProvisionError(
                 f"cannot read {self._record}", why=str(error), next_step="Restore the file or destroy the cluster."
@@ -143,6 +141,12 @@ class ClusterHome:
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+
+def record_of(told: Any) -> ClusterRecord:
+    """From JSON. Raises TypeError or AttributeError for what is none."""
+    roles = {host: tuple(has) for host, has in (told.get("roles") or {}).items()}
+    return ClusterRecord(**{**told, "absent": tuple(told.get("absent") or ()), "roles": roles})
 
 
 def hanse_home() -> Path:

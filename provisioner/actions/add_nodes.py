@@ -21,7 +21,14 @@ from provisioner.phase_runner import raise_together
 from provisioner.phases.connect import connect_hosts, locked_hosts
 from provisioner.phases.gather_facts import gather_facts
 from provisioner.phases.issue_certificates import hosts_with_certificates, issue_certificates
-from provisioner.phases.join_nodes import not_ready, start_node_services, start_runtime, wait_nodes_ready
+from provisioner.phases.join_nodes import (
+    label_masters,
+    missing_labels,
+    not_ready,
+    start_node_services,
+    start_runtime,
+    wait_nodes_ready,
+)
 from provisioner.phases.lay_down import lay_down, read_recorded, wanted_inputs
 from provisioner.phases.push_bundle import push_bundle
 from provisioner.phases.run import Run
@@ -48,17 +55,21 @@ async def add_nodes(run: Run, new: Sequence[HostSpec], record: ClusterRecord) ->
     async with admin_client(run) as client, contextlib.AsyncExitStack() as locks:
         steps: dict[str, Step] = {}
         for host in new:
-            steps |= _Joining(run, host, client, locks).steps()
+            steps |= Joining(run, host, client, locks).steps()
         with run.progress.phase("Add nodes"), ledger.running(f"add {', '.join(host.name for host in new)}"):
             await carry_out(plan, steps, ledger, tell=told_by(run))
     return plan
 
 
-class _Joining:
+class Joining:
     """One host on its way; what is known of it is asked anew before each step."""
 
-    def __init__(self, run: Run, host: HostSpec, client: ApiClient, locks: contextlib.AsyncExitStack) -> None:
+    def __init__(
+        self, run: Run, host: HostSpec, client: ApiClient, locks: contextlib.AsyncExitStack, laying: Run | None = None
+    ) -> None:
+        """`laying` describes the cluster that its first files are made for, where that is not the run's."""
         self._run = run
+        self._laying = laying or run
         self._host = host
         self._only = run.narrowed([host])
         self._client = client
@@ -74,7 +85,7 @@ class _Joining:
             "files": (self._lay_down, self._has_files),
             "runtime": (lambda: start_runtime(self._only), lambda: self._runs(RUNTIME_UNITS)),
             "services": (lambda: start_node_services(self._only), lambda: self._runs(NODE_UNITS)),
-            "ready": (lambda: wait_nodes_ready(self._client, self._only.spec), self._is_ready),
+            "ready": (self._wait_ready, self._is_ready),
         }
         return {f"{self._host.name}/{name}": Step(do, done) for name, (do, done) in table.items()}
 
@@ -116,11 +127,12 @@ class _Joining:
         return self._digest in self._run.facts_of(self._host).releases
 
     async def _lay_down(self) -> None:
-        await lay_down(self._run, [self._host])
+        self._laying.bundle = self._run.bundle
+        await lay_down(self._laying, [self._host])
 
     async def _has_files(self) -> bool:
         await self._facts()
-        wanted = wanted_inputs(self._run, self._digest)[self._host.name]
+        wanted = wanted_inputs(self._laying, self._digest)[self._host.name]
         now = self._run.facts_of(self._host).laid_down
         return bool(now) and read_recorded(self._run.home).get(self._host.name) == (wanted, now)
 
@@ -129,12 +141,16 @@ class _Joining:
         facts = self._run.facts_of(self._host)
         return all(facts.unit(unit).active and not facts.unit(unit).stale for unit in units)
 
+    async def _wait_ready(self) -> None:
+        await wait_nodes_ready(self._client, self._only.spec)
+        await label_masters(self._client, self._only.spec)
+
     async def _is_ready(self) -> bool:
         try:
             node = await self._client.get(resources.NODES, self._host.name)
         except NotFound:
             return False
-        return not not_ready(self._only.spec, [node])
+        return not not_ready(self._only.spec, [node]) and not await missing_labels(self._client, self._only.spec)
 
     @property
     def _digest(self) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 from collections.abc import Sequence
+from pathlib import Path
 
 from cluster.api import resources
 from cluster.client.rest import ApiClient
@@ -72,7 +73,7 @@ async def apply_cluster(run: Run, record: ClusterRecord) -> tuple[Change, ...]:
         validate_hosts(run.spec, run.facts, run.skipped_checks)
         run.home.write_record(record)
         await _apply(run, observed)
-    await _write_kubeconfig(run)
+    await write_kubeconfig(run)
     return changes
 
 
@@ -255,16 +256,30 @@ async def _wait_nodes(run: Run, client: ApiClient) -> None:
         raise ProvisionError(error.what, why=why, next_step=error.next_step) from error
 
 
-async def _write_kubeconfig(run: Run) -> None:
-    """With the virtual address once a master holds it; until then, and for ever where nobody does, a master's own."""
+async def write_kubeconfig(run: Run) -> None:
+    """
+    With the virtual address once a master holds it; until then, and for ever where nobody does, that of a master that
+    answers.
+    """
     spec = run.spec
     server = spec.api_endpoint
-    if spec.control_plane.virtual_address and (why := await _wait_answer(run, server)):
-        server = spec.api_servers[0]
+    if not spec.control_plane.virtual_address:
+        server = await first_that_answers(spec.api_servers, run.home.pki)
+    elif why := await _wait_answer(run, server):
+        server = await first_that_answers(spec.api_servers, run.home.pki)
         run.progress.line(
             f"the virtual address {spec.control_plane.virtual_address} does not answer: {why}; using {server}"
         )
     _write_own_kubeconfig(run, server)
+
+
+async def first_that_answers(servers: Sequence[str], pki: Path) -> str:
+    """The first one's URL when none does: whoever uses it then hears from it what is wrong."""
+    tls = operator_tls(pki)
+    for server in servers[1:] and servers:
+        if not await readiness(server, tls):
+            return server
+    return servers[0]
 
 
 async def _wait_answer(run: Run, url: str) -> str:

@@ -15,6 +15,7 @@ from inventory.model import ClusterSpec, FederationSettings, NetworkSettings, Pr
 from inventory.sources.nspawn import local_cluster, local_federation
 from inventory.sources.static_file import read_text
 from inventory.validate import zone_faults
+from provisioner.actions.pending_change import refuse_half_done
 from provisioner.errors import InventoryError, ProvisionError
 from provisioner.machines.base import MachineProvider
 from provisioner.machines.existing import ExistingMachines
@@ -50,6 +51,7 @@ def describe_wish(home: ClusterHome, wish: Wish) -> tuple[ClusterSpec, ClusterRe
             f"{home.kind} {home.name} is half removed", why="an earlier run that destroys it did not come to its end",
             next_step=f"Run `{destroying(home)}` again, then make it anew.",
         )  # fmt: skip
+    refuse_half_done(home)
     provider = wish.provider or (known.provider if known else "static" if wish.inventory or wish.hosts else "local")
     if known and known.provider != provider:
         raise InventoryError(
@@ -209,7 +211,7 @@ def _refuse_other_quorum(home: ClusterHome, have: ClusterSpec, wanted: ClusterSp
             raise InventoryError(
                 f"{home.kind} {have.name} exists with other hosts for {role}",
                 why=f"it has {', '.join(old)}; asked for are {', '.join(new)}",
-                next_step=f"Keep these, or run `{destroying(home)}` and make it anew.",
+                next_step=_other_members(home, role),
             )
     gone = sorted({h.name for h in have.hosts} - {h.name for h in wanted.hosts})
     if gone:
@@ -217,6 +219,13 @@ def _refuse_other_quorum(home: ClusterHome, have: ClusterSpec, wanted: ClusterSp
             f"cluster {have.name} would lose {len(gone)} hosts", why=f"{', '.join(gone)} are not asked for any more",
             next_step=f"Use `provision nodes remove {have.name} {' '.join(gone)}`, which drains them first.",
         )  # fmt: skip
+
+
+def _other_members(home: ClusterHome, role: Role) -> str:
+    if role is Role.FEDERATION or home.kind == FEDERATION:
+        return f"Keep these, or run `{destroying(home)}` and make it anew."
+    verbs = f"`provision nodes add {home.name} --control-plane`, `nodes remove` or `nodes replace`"
+    return f"Keep these; {verbs} let masters come and go one by one."
 
 
 def machine_provider(home: ClusterHome, record: ClusterRecord) -> MachineProvider:

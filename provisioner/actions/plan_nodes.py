@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from inventory.model import ClusterSpec, HostSpec, Provider, Role
+from inventory.model import ClusterSpec, HostSpec, Provider
 from provisioner.errors import InventoryError
 from provisioner.execution.actions import Action, ActionPlan, Difference
 
@@ -66,29 +66,6 @@ def check_addition(spec: ClusterSpec, new: Sequence[HostSpec]) -> None:
         raise InventoryError(
             f"cluster {spec.name} has all of these hosts already", why="there is none to add",
             next_step="Say how many more with --count, or list new hosts in --inventory.",
-        )  # fmt: skip
-    for host in new:
-        if other := sorted(role.value for role in host.roles if role is not Role.NODE):
-            raise InventoryError(
-                f"{host.name} cannot be added as {', '.join(other)}", why="only workers are added this way",
-                next_step="Give it the role node alone.",
-            )  # fmt: skip
-
-
-def check_removal(spec: ClusterSpec, going: Sequence[HostSpec]) -> None:
-    """Raises InventoryError when the rest would be no cluster."""
-    names = {host.name for host in going}
-    rest = [host for host in spec.hosts if host.name not in names]
-    for host in going:
-        if host.has(Role.ETCD) or host.has(Role.CONTROL_PLANE):
-            raise InventoryError(
-                f"{host.name} cannot be removed", why="it is a master or a member of etcd",
-                next_step="Remove workers; a cluster is made smaller than its masters by making it anew.",
-            )  # fmt: skip
-    if not any(host.has(Role.NODE) and not host.taints for host in rest):
-        raise InventoryError(
-            f"{', '.join(sorted(names))} cannot be removed", why="no node would be left that takes Pods",
-            next_step="Add another node first.",
         )  # fmt: skip
 
 

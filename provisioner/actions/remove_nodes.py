@@ -42,7 +42,7 @@ async def remove_nodes(
     async with admin_client(run) as client:
         steps: dict[str, Step] = {}
         for host in going:
-            steps |= _Leaving(run, host, client, patience).steps()
+            steps |= Leaving(run, host, client, patience).steps()
         with run.progress.phase("Remove nodes"), ledger.running(f"remove {', '.join(host.name for host in going)}"):
             await carry_out(plan, steps, ledger, tell=told_by(run))
     run.home.write_record(record)
@@ -52,7 +52,7 @@ async def remove_nodes(
     return plan
 
 
-class _Leaving:
+class Leaving:
     """One host on its way out."""
 
     def __init__(self, run: Run, host: HostSpec, client: ApiClient, patience: float) -> None:

@@ -46,20 +46,23 @@ def client_url(host: HostSpec) -> str:
     return f"https://{url_host(host.address)}:{settings.ETCD_CLIENT_PORT}"
 
 
-async def find_quorum(asked: Sequence[Transport], hosts: Sequence[HostSpec]) -> tuple[Quorum, Transport]:
+async def find_quorum(
+    asked: Sequence[Transport], hosts: Sequence[HostSpec], *, health: bool = True
+) -> tuple[Quorum, Transport]:
     """
     The members and their health, and who was asked.
 
     Args:
         asked: Hosts with members that may be alive, in the order in which they are asked.
         hosts: All that are, or will be, members: their addresses say who is who.
+        health: Whether to ask each for it, which takes seconds when one is dead; else all are taken for healthy.
 
     Raises:
         ProvisionError: nobody has a quorum.
     """
     for transport in asked:
         if listed := await etcd.members(transport):
-            return await _quorum(transport, listed, hosts), transport
+            return await _quorum(transport, listed, hosts, health=health), transport
     raise ProvisionError(
         "etcd has no quorum", why=f"{', '.join(one.host for one in asked) or 'nobody'} was asked for its members",
         next_step="Start what is stopped (`provision cluster`); when most members are lost for good, "
@@ -67,7 +70,9 @@ async def find_quorum(asked: Sequence[Transport], hosts: Sequence[HostSpec]) -> 
     )  # fmt: skip
 
 
-async def _quorum(transport: Transport, listed: Sequence[etcd.EtcdMember], hosts: Sequence[HostSpec]) -> Quorum:
+async def _quorum(
+    transport: Transport, listed: Sequence[etcd.EtcdMember], hosts: Sequence[HostSpec], *, health: bool
+) -> Quorum:
     by_peer = {peer_url(host): host for host in hosts}
     names: dict[str, etcd.EtcdMember] = {}
     urls: dict[str, str] = {}
@@ -80,7 +85,7 @@ async def _quorum(transport: Transport, listed: Sequence[etcd.EtcdMember], hosts
             f":{settings.ETCD_PEER_PORT}", f":{settings.ETCD_CLIENT_PORT}"
         )  # fmt: skip
     voting = [urls[name] for name, one in names.items() if not one.is_learner]
-    healthy = await _healthy(transport, voting)
+    healthy = await _healthy(transport, voting) if health else set(voting)
     ids = {name: one.id for name, one in names.items()}
     members = tuple(Member(name, urls[name] in healthy, not one.is_learner) for name, one in names.items())
     leader = await _leader(transport)
