@@ -282,6 +282,7 @@ class Apiserver:
 
         def renew() -> None:
             context.current = serving_certificate.server_context(options, certificate, key)
+            self.upkeep.authorities_changed.set()
 
         authorities = [options.client_ca_file, options.requestheader_client_ca_file]
         self.files.on_change("the serving certificate or its client CAs", [certificate, key, *authorities], renew)

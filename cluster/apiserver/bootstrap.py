@@ -72,6 +72,14 @@ async def ensure_bootstrap_objects(
                 tasks.create_task(_ensure(reader, writer, resource, wanted, merge, permits))
 
 
+async def publish_authorities(reader: ObjectReader, writer: ObjectWriter, settings: BootstrapSettings) -> None:
+    """Bring kube-system/extension-apiserver-authentication up to date. Raises as `ensure_bootstrap_objects`."""
+    for wanted in _extra(settings):
+        if wanted["kind"] == "ConfigMap":
+            resource = _resource_of(wanted)
+            await _ensure(reader, writer, resource, wanted, _MERGES[resource.plural], asyncio.Semaphore(1))
+
+
 def _stages(settings: BootstrapSettings) -> Iterable[list[tuple[Resource, Object]]]:
     """Namespaces first: the others lie in them."""
     objects = [*_table("bootstrap_objects.json"), *_extra(settings)]

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.apiserver.bootstrap import BootstrapSettings, ensure_bootstrap_objects
+from cluster.apiserver.bootstrap import BootstrapSettings, ensure_bootstrap_objects, publish_authorities
 from cluster.apiserver.options import Options
 from cluster.apiserver.profile import Profile
 
@@ -60,3 +60,8 @@ async def run(server: "Apiserver") -> None:
     # Roles are read from memory: who is told that we are ready shall have what they allow.
     await server.cache.catch_up()
     server.booted.set()
+
+
+async def publish_changed_authorities(server: "Apiserver") -> None:
+    """For extension apiservers: the CAs of clients and of the front proxy, as their files say now."""
+    await publish_authorities(server.registry, server.registry, _bootstrap_settings(server.options, server.profile))

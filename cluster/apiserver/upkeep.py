@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEAVE_SECONDS = 1.0
+PUBLISH_AGAIN_SECONDS = 5.0
 
 Job = Coroutine[None, None, None]
 
@@ -33,6 +34,7 @@ class Upkeep:
     def __init__(self, server: "Apiserver") -> None:
         self._server = server
         self.etcd_files_changed = asyncio.Event()
+        self.authorities_changed = asyncio.Event()
 
     def jobs(self) -> dict[str, Job]:
         """By name, in the order in which they begin."""
@@ -51,6 +53,7 @@ class Upkeep:
             "file-changes": server.files.run(),
             "memory": memory.run(server.lister.bodies.sweep),
             "etcd-certificate": self._renew_etcd_channels(),
+            "authorities": self._publish_authorities(),
         }
         if server.in_flight.flow_control is not None:
             jobs["flow-control"] = server.in_flight.flow_control.run()
@@ -103,3 +106,15 @@ class Upkeep:
             await self.etcd_files_changed.wait()
             self.etcd_files_changed.clear()
             await self._server.etcd.use_new_certificate()
+
+    async def _publish_authorities(self) -> None:
+        await self._server.booted.wait()
+        while True:
+            await self.authorities_changed.wait()
+            self.authorities_changed.clear()
+            try:
+                await start_up.publish_changed_authorities(self._server)
+            except (ApiError, StoreError, OSError) as fault:
+                log.warning("changed CAs are not published for extension apiservers yet: %s", fault)
+                await asyncio.sleep(PUBLISH_AGAIN_SECONDS)
+                self.authorities_changed.set()

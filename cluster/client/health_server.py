@@ -12,6 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from cluster.client.metrics import exposition
+from cluster.client.serving_tls import RenewedContext
 
 Check = Callable[[], bool]
 Allow = Callable[[web.BaseRequest], Awaitable[bool]]
@@ -52,14 +53,22 @@ class HealthServer:
 
 
 def server_context(cert_file: Path, key_file: Path, client_ca_file: Path | None) -> ssl.SSLContext:
-    """TLS >= 1.2; a client certificate is asked for, not demanded, when there is a CA to check it with."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert_file, key_file)
-    if client_ca_file is not None:
-        context.load_verify_locations(client_ca_file)
-        context.verify_mode = ssl.CERT_OPTIONAL
-    return context
+    """
+    TLS >= 1.2; a client certificate is asked for, not demanded, when there is a CA to check it with.
+
+    Files that are replaced are taken up by the connections after it. Raises OSError or ssl.SSLError.
+    """
+
+    def make() -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(cert_file, key_file)
+        if client_ca_file is not None:
+            context.load_verify_locations(client_ca_file)
+            context.verify_mode = ssl.CERT_OPTIONAL
+        return context
+
+    return RenewedContext.of(make, [cert_file, key_file, *([client_ca_file] if client_ca_file else [])])
 
 
 @contextlib.asynccontextmanager

@@ -48,7 +48,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def settings_of(options: argparse.Namespace) -> ManagerSettings:
-    """Raises OSError when the root CA cannot be read."""
     return ManagerSettings(
         allocate_node_cidrs=options.allocate_node_cidrs,
         cluster_cidr=options.cluster_cidr,
@@ -58,7 +57,7 @@ def settings_of(options: argparse.Namespace) -> ManagerSettings:
         node_startup_grace_period=options.node_startup_grace_period,
         node_eviction_rate=options.node_eviction_rate,
         terminated_pod_gc_threshold=options.terminated_pod_gc_threshold,
-        root_ca=options.root_ca_file.read_text() if options.root_ca_file else "",
+        root_ca_file=options.root_ca_file,
         service_account_key_file=options.service_account_private_key_file,
         signing_cert_file=options.cluster_signing_cert_file,
         signing_key_file=options.cluster_signing_key_file,

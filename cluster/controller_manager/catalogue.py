@@ -74,7 +74,7 @@ def chosen_controllers(chosen: str, settings: ManagerSettings) -> dict[str, Make
     needless = set()
     if not (settings.allocate_node_cidrs and settings.cluster_cidr):
         needless.add("node-ipam-controller")
-    if not settings.root_ca:
+    if settings.root_ca_file is None:
         needless.add("root-ca-certificate-publisher-controller")
     return {
         name: make

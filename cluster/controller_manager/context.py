@@ -31,8 +31,8 @@ class ManagerSettings:
     node_eviction_rate: float = 0.1
     """Nodes a second that are tainted NoExecute while most of a zone is well."""
     terminated_pod_gc_threshold: int = 12500
-    root_ca: str = ""
-    """PEM of the CA that Pods trust; empty publishes nothing."""
+    root_ca_file: Path | None = None
+    """PEM of the CAs that Pods trust, read again when it changes; None publishes nothing."""
     service_account_key_file: Path | None = None
     signing_cert_file: Path | None = None
     signing_key_file: Path | None = None

@@ -16,6 +16,7 @@ import orjson
 from aiohttp import web
 
 from cluster.client.metrics import exposition
+from cluster.client.serving_tls import RenewedContext
 from cluster.kubelet.container_logs import LogOptions, open_log, parse_time, read_log
 from cluster.kubelet.kubelet import Kubelet
 from cluster.kubelet.node_stats import Rates, Running, read_node_usage, resource_metrics, summary
@@ -34,7 +35,6 @@ from cluster.kubelet.spdy import StreamingFault
 
 log = logging.getLogger(__name__)
 
-CERTIFICATE_SECONDS = 60.0
 SHUTDOWN_SECONDS = 0.2
 """For each step of closing connections: followed logs and terminals end with the kubelet, containers do not."""
 
@@ -263,34 +263,26 @@ def _log_options(request: web.BaseRequest) -> LogOptions:
     return LogOptions(_flag(request, "follow"), _flag(request, "timestamps"), tail, limit, since, stream)
 
 
-def tls_context(kubelet: Kubelet) -> tuple[ssl.SSLContext, Path, Path]:
+def tls_context(kubelet: Kubelet) -> ssl.SSLContext:
+    """Of the files as they are when somebody connects: renewed ones need no restart."""
     settings = kubelet.settings
     cert, key = Path(settings.tls_cert_file), Path(settings.tls_key_file)
     if not settings.tls_cert_file:
         cert, key = ensure_serving_pair(Path(settings.root_dir) / "pki", settings.node_name, kubelet.node.host_ips)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    context.load_cert_chain(cert, key)
-    if settings.client_ca_file:
-        context.load_verify_locations(settings.client_ca_file)
-        context.verify_mode = ssl.CERT_OPTIONAL
-    return context, cert, key
+    authority = settings.client_ca_file
 
+    def make() -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
+        context.options |= ssl.OP_NO_RENEGOTIATION
+        context.load_cert_chain(cert, key)
+        if authority:
+            context.load_verify_locations(authority)
+            context.verify_mode = ssl.CERT_OPTIONAL
+        return context
 
-async def _reload_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
-    """Renewed files take effect without a restart."""
-    seen = (await asyncio.to_thread(cert.stat)).st_mtime_ns
-    while True:
-        await asyncio.sleep(CERTIFICATE_SECONDS)
-        try:
-            now = (await asyncio.to_thread(cert.stat)).st_mtime_ns
-            if now != seen:
-                context.load_cert_chain(cert, key)
-                seen = now
-        except (OSError, ssl.SSLError) as error:
-            log.warning("the serving certificate %s is not reloaded: %s", cert, error)
+    return RenewedContext.of(make, [cert, key, *([Path(authority)] if authority else [])])
 
 
 @contextlib.asynccontextmanager
@@ -303,11 +295,9 @@ async def serving(kubelet: Kubelet) -> AsyncIterator[KubeletServer]:
     server = KubeletServer(kubelet, auth)
     async with contextlib.AsyncExitStack() as stack:
         if settings.port:
-            context, cert, key = tls_context(kubelet)
+            context = tls_context(kubelet)
             runner = await _runner(stack, server.handle)
             await web.TCPSite(runner, settings.address, settings.port, ssl_context=context).start()
-            reloading = asyncio.create_task(_reload_certificate(context, cert, key), name="serving certificate")
-            stack.callback(reloading.cancel)
         if settings.healthz_port:
             runner = await _runner(stack, _plain_healthz)
             await web.TCPSite(runner, settings.healthz_address, settings.healthz_port).start()

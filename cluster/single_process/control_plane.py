@@ -149,7 +149,7 @@ async def _run_parts(url: str, identity: Identity, wanted: Settings) -> None:
         managed = ManagerSettings(
             allocate_node_cidrs=True,
             cluster_cidr=settings.POD_CIDR,
-            root_ca=identity.ca.read_text(),
+            root_ca_file=identity.ca,
             service_account_key_file=identity.service_account_key,
             signing_cert_file=identity.ca,
             signing_key_file=identity.ca_key,

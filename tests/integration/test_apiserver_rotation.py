@@ -1,5 +1,6 @@
 """Rotated certificates, CAs and tokens are in force without a restart."""
 
+import asyncio
 import datetime as dt
 import ssl
 from pathlib import Path
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cluster.api.resources import CONFIG_MAPS
 from cluster.apiserver import serving_certificate
 from cluster.apiserver.app import Apiserver
 from tests.integration.conftest import TOKEN, Api, server_options
@@ -72,6 +74,12 @@ async def test_a_new_client_ca_replaces_the_former(etcd_url: str, tmp_path: Path
         write(tmp_path, "ca", new_ca)
         server.files.look()
         assert (await who(server, tmp_path, "old"), await who(server, tmp_path, "new")) == (0, 200)
+        published, wanted = "", (tmp_path / "ca.crt").read_text()
+        async with asyncio.timeout(5):  # extension apiservers trust whom we trust
+            while published != wanted:
+                await asyncio.sleep(0.02)
+                found = server.registry.get(CONFIG_MAPS, "kube-system", "extension-apiserver-authentication")
+                published = found["data"]["client-ca-file"] if found else ""
 
 
 async def test_new_connections_see_the_new_serving_certificate(api: Api) -> None:
