@@ -5,6 +5,7 @@ import datetime as dt
 
 import click
 
+from provisioner.cli_plans import DRY_RUN_PLAN, plan_is_wanted
 from provisioner.command_line import (
     ASK_BECOME_PASS,
     JSON,
@@ -68,3 +69,50 @@ def rotate(name: str, as_json: bool, ask_become_pass: bool) -> None:
             print_json({"event": "done", "cluster": name, "issued": count})
         else:
             click.echo(f"{count} certificates are new.")
+
+
+@certs.command("rotate-ca")
+@NAME
+@click.option(
+    "--stage", "until", type=click.Choice(["trust", "sign", "drop", "retire"]), default=None,
+    help="Go to this stage and no further; default: drop, and retire once that is reached.",
+)  # fmt: skip
+@click.option("--rollback", is_flag=True, help="Go back one stage.")
+@DRY_RUN_PLAN
+@JSON
+@ASK_BECOME_PASS
+def rotate_ca(
+    name: str, until: str | None, rollback: bool, dry_run: bool, digest: str, as_json: bool, ask_become_pass: bool
+) -> None:
+    """
+    Replace every CA and the key of ServiceAccount tokens, while the cluster serves.
+
+    trust: both generations are trusted. sign: the new one signs. drop: the old CAs are trusted no more. retire: nor are
+    tokens that the old key signed. Each stage ends at a gate; --rollback goes back from all but the last.
+    """
+    from provisioner.actions.plan_rotation import plan_rotation, stage_before, stages_ahead, told
+    from provisioner.actions.rotate_authorities import authorities_have_expired, rotate_authorities
+    from provisioner.phases.rotate_authorities import Stage, read_progress
+
+    if rollback and until:
+        raise click.UsageError("--rollback goes one stage back; it takes no --stage")
+    password = sudo_password(ask_become_pass)
+    with reported(as_json) as progress:
+        home = home_of(name)
+        require_record(home)
+        with home.lock():
+            run = known_run(home, progress, password)
+            found = read_progress(home.pki)
+            stages = (stage_before(found),) if rollback else stages_ahead(found, Stage(until) if until else None)
+            dead = authorities_have_expired(run, dt.datetime.now(dt.UTC))
+            plan = plan_rotation(run.spec, found, stages, dead=dead)
+            if not plan_is_wanted(plan, digest, dry_run=dry_run, as_json=as_json):
+                return
+            if stages:
+                run_to_end(connected(run, rotate_authorities(run, stages, back=rollback, dead=dead)))
+            found = read_progress(home.pki)
+        progress.end()
+        if as_json:
+            print_json({"event": "done", "cluster": name, "stage": found.stage, "stages": list(stages)})
+            return
+        click.echo(told(found, name))

@@ -104,6 +104,17 @@ def merge_into_file(path: Path, ours: Mapping[str, Any], *, current: bool = True
     return True
 
 
+def refresh_in_file(path: Path, ours: Mapping[str, Any]) -> bool:
+    """As `merge_into_file`, where our context is there already; which one is current stays. Returns whether it is."""
+    existing = read(path)
+    if not any(entry.get("name") == ours["current-context"] for entry in existing.get("contexts") or []):
+        return False
+    merged = {**merge(existing, ours), "current-context": existing.get("current-context", "")}
+    if merged != existing:
+        write_atomically(path, to_bytes(merged), mode=0o600)
+    return True
+
+
 def remove_from_file(path: Path, name: str) -> None:
     """`name` is a context's."""
     if not path.exists():

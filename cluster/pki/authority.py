@@ -76,14 +76,19 @@ def load_authority(certificate_pem: bytes, key_pem: bytes) -> Authority:
     """
     Load a CA; ours or one that the operator brings (ECDSA or RSA).
 
+    Args:
+        certificate_pem: The certificate. While CAs are rotated, a bundle: the one that belongs to the key is taken.
+        key_pem: The key, not encrypted.
+
     Raises:
         PkiError: Not PEM, not a CA, or the key belongs to another certificate.
     """
     try:
-        certificate = x509.load_pem_x509_certificate(certificate_pem)
+        bundle = x509.load_pem_x509_certificates(certificate_pem)
         key = serialization.load_pem_private_key(key_pem, password=None)
     except (ValueError, TypeError) as error:
         raise PkiError(f"the CA cannot be read: {error}; give an unencrypted PEM certificate and key") from error
+    certificate = next((one for one in bundle if one.public_key() == key.public_key()), bundle[0])
     subject = certificate.subject.rfc4514_string()
     if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         raise PkiError(f"the key of CA {subject} is a {type(key).__name__}; use ECDSA P-256 or RSA")

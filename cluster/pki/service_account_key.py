@@ -4,6 +4,9 @@ The key pair that signs and verifies ServiceAccount tokens: `sa.key`, `sa.pub`. 
 Made by the provisioner once a cluster; read by the apiserver (signs and verifies) and the controller manager.
 """
 
+import base64
+import hashlib
+
 from cryptography.hazmat.primitives import serialization
 
 from cluster.pki.authority import make_private_key, private_key_pem
@@ -17,3 +20,15 @@ def make_service_account_key() -> tuple[bytes, bytes]:
     key = make_private_key()
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return private_key_pem(key), public
+
+
+def key_id(public_pem: bytes) -> str:
+    """
+    What tokens that this key signed name in their header, `kid`. Raises ValueError for what is no public key.
+
+    Source: kubernetes/pkg/serviceaccount/jwt.go: SHA-256 over the DER of the public key.
+    """
+    der = serialization.load_pem_public_key(public_pem).public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()

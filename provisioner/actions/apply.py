@@ -296,6 +296,14 @@ async def _wait_answer(run: Run, url: str) -> str:
         return why
 
 
+def refresh_kubeconfig(run: Run) -> None:
+    """The CAs and the operator's certificate as they are now, for the same servers; also in the user's own file."""
+    old = kubeconfig.read(run.home.kubeconfig)
+    server = old["clusters"][0]["cluster"]["server"] if old.get("clusters") else run.spec.api_endpoint
+    _write_own_kubeconfig(run, server)
+    kubeconfig.refresh_in_file(kubeconfig.user_file(), kubeconfig.read(run.home.kubeconfig))
+
+
 def _write_own_kubeconfig(run: Run, server: str) -> None:
     """`kubeconfig` for the user, `admin.conf` for us: a master's own address works before the virtual one does."""
     servers, name = run.spec.api_servers, kubeconfig.context_name(run.spec.name, run.spec.kind)

@@ -9,19 +9,20 @@ import datetime as dt
 from pathlib import Path
 
 from cluster.pki import catalogue, encryption_config, service_account_key
-from cluster.pki.authority import Authority, load_authority, make_authority
+from cluster.pki.authority import Authority, PkiError, load_authority, make_authority
 from cluster.pki.catalogue import AuthorityEntry, CertificateEntry, ClusterFacts
 from cluster.pki.inspect import needs_renewal
 from cluster.pki.issue import issue_key_pair
 from inventory.model import ClusterSpec, HostSpec, Role
 from provisioner.phases.revoke_certificates import LIST, ensure_revocations, revocations_pending
+from provisioner.errors import ProvisionError
 from provisioner.state import write_atomically
 
 
 def pending_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> list[str]:
     """A sentence for each file that `issue_certificates` would write. Reads only."""
     missing = [entry for entry in catalogue.AUTHORITIES if not (pki / f"{entry.path}.key").exists()]
-    found = [f"make CA {_authority_name(entry, spec)}" for entry in missing]
+    found = [f"make CA {authority_name(entry, spec)}" for entry in missing]
     if not (pki / service_account_key.PRIVATE_FILE).exists():
         found.append("make the key of ServiceAccount tokens")
     if not (pki / encryption_config.FILE).exists():
@@ -29,8 +30,7 @@ def pending_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> list
     if revocations_pending(pki):
         found.append("make etcd's list of certificates that count no longer")
     for entry, host, stem in _leaves(spec, pki):
-        authority = pki / f"{catalogue.authority_named(entry.authority).path}.crt"
-        reason = _reason(spec, entry, host, stem, authority, now)
+        reason = _reason(spec, entry, host, stem, pki, now)
         if reason:
             found.append(f"issue {entry.name} for {host.name if host else 'the operator'}: {reason}")
     return found
@@ -43,8 +43,7 @@ def hosts_with_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> s
         return set()
     lacking = set()
     for entry, host, stem in _leaves(spec, pki):
-        authority = pki / f"{catalogue.authority_named(entry.authority).path}.crt"
-        if host and _reason(spec, entry, host, stem, authority, now):
+        if host and _reason(spec, entry, host, stem, pki, now):
             lacking.add(host.name)
     return {host.name for host in spec.hosts} - lacking
 
@@ -60,11 +59,16 @@ def issue_certificates(spec: ClusterSpec, pki: Path, now: dt.datetime) -> int:
         write_atomically(pki / encryption_config.FILE, encryption_config.make_encryption_config(), mode=0o600)
     issued = 0
     for entry, host, stem in _leaves(spec, pki):
-        authority_file = pki / f"{catalogue.authority_named(entry.authority).path}.crt"
-        if not _reason(spec, entry, host, stem, authority_file, now):
+        if not _reason(spec, entry, host, stem, pki, now):
             continue
         content = entry.content(_facts(host), _cluster_facts(spec))
-        pair = issue_key_pair(authorities[entry.authority], content, now=now, lifetime=entry.lifetime)
+        try:
+            pair = issue_key_pair(authorities[entry.authority], content, now=now, lifetime=entry.lifetime)
+        except PkiError as error:
+            raise ProvisionError(
+                f"cannot issue {entry.name} for {host.name if host else 'the operator'}", why=str(error),
+                next_step=f"Replace the CAs with `provision certs rotate-ca {spec.name}`; it needs no API.",
+            ) from error  # fmt: skip
         # The certificate last: it is the one that is looked at to see whether the pair is whole.
         stem.with_name(f"{stem.name}.crt").unlink(missing_ok=True)
         write_atomically(stem.with_name(f"{stem.name}.key"), pair.key_pem, mode=0o600)
@@ -111,16 +115,38 @@ def _leaves(spec: ClusterSpec, pki: Path) -> list[tuple[CertificateEntry, HostSp
 
 
 def _reason(
-    spec: ClusterSpec, entry: CertificateEntry, host: HostSpec | None, stem: Path, authority: Path, now: dt.datetime
+    spec: ClusterSpec, entry: CertificateEntry, host: HostSpec | None, stem: Path, pki: Path, now: dt.datetime
 ) -> str:
-    certificate = stem.with_name(f"{stem.name}.crt")
-    if not certificate.exists() or not stem.with_name(f"{stem.name}.key").exists() or not authority.exists():
+    certificate, authority = stem.with_name(f"{stem.name}.crt"), catalogue.authority_named(entry.authority)
+    if not certificate.exists() or not stem.with_name(f"{stem.name}.key").exists():
+        return "there is none"
+    signer = signer_pem(pki, authority)
+    if not signer:
         return "there is none"
     wanted = entry.content(_facts(host), _cluster_facts(spec))
-    return needs_renewal(certificate.read_bytes(), wanted, authority.read_bytes(), now=now)
+    return needs_renewal(certificate.read_bytes(), wanted, signer, now=now)
 
 
-def _authority_name(entry: AuthorityEntry, spec: ClusterSpec) -> str:
+def signer_pem(pki: Path, entry: AuthorityEntry) -> bytes:
+    """The CA's certificate, of a bundle the one that signs; empty when there is none."""
+    certificate, key = pki / f"{entry.path}.crt", pki / f"{entry.path}.key"
+    if not certificate.exists():
+        return b""
+    # A CA's key may be kept elsewhere until something is to be signed.
+    return _load(certificate, key).certificate_pem if key.exists() else certificate.read_bytes()
+
+
+def _load(certificate: Path, key: Path) -> Authority:
+    try:
+        return load_authority(certificate.read_bytes(), key.read_bytes())
+    except PkiError as error:
+        raise ProvisionError(
+            f"cannot use the CA {certificate}", why=str(error),
+            next_step="Restore certificate and key from a backup of the cluster's folder.",
+        ) from error  # fmt: skip
+
+
+def authority_name(entry: AuthorityEntry, spec: ClusterSpec) -> str:
     """A federation's CA goes into the same clients' stores as those of its members."""
     return f"federation {spec.name} {entry.name}" if spec.federation else entry.common_name
 
@@ -128,8 +154,8 @@ def _authority_name(entry: AuthorityEntry, spec: ClusterSpec) -> str:
 def _ensure_authority(entry: AuthorityEntry, spec: ClusterSpec, pki: Path, now: dt.datetime) -> Authority:
     certificate, key = pki / f"{entry.path}.crt", pki / f"{entry.path}.key"
     if certificate.exists() and key.exists():
-        return load_authority(certificate.read_bytes(), key.read_bytes())
-    authority = make_authority(_authority_name(entry, spec), now=now)
+        return _load(certificate, key)
+    authority = make_authority(authority_name(entry, spec), now=now)
     write_atomically(certificate, authority.certificate_pem, mode=0o644)
     write_atomically(key, authority.key_pem, mode=0o600)
     return authority

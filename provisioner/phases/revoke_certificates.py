@@ -9,6 +9,7 @@ import datetime as dt
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from cluster.pki import catalogue
 from cluster.pki.authority import load_authority
@@ -21,9 +22,14 @@ _AUTHORITY = catalogue.authority_named("etcd-ca")
 
 
 def revocations_pending(pki: Path) -> bool:
-    """Whether there is no list, or one of an earlier CA."""
+    """Whether there is no list, or one of a CA that is not trusted any more."""
     path, authority = pki / LIST, pki / f"{_AUTHORITY.path}.crt"
-    return not path.exists() or not authority.exists() or not is_signed_by(path.read_bytes(), authority.read_bytes())
+    if not path.exists() or not authority.exists():
+        return True
+    # Two while CAs are rotated; members read serial numbers, whichever of them signed the list.
+    trusted = x509.load_pem_x509_certificates(authority.read_bytes())
+    pems = (one.public_bytes(serialization.Encoding.PEM) for one in trusted)
+    return not any(is_signed_by(path.read_bytes(), pem) for pem in pems)
 
 
 def ensure_revocations(pki: Path, now: dt.datetime) -> None:
