@@ -31,9 +31,15 @@ def certs() -> None:
 @NAME
 @JSON
 def status(name: str, as_json: bool) -> None:
-    """Every certificate and the days that it has left. Reads this machine alone; ends with 1 when one has expired."""
-    from provisioner.actions.certificates import lines, read_certificates
+    """
+    Every certificate and the days that it has left. Reads this machine alone.
+
+    Ends with 1 when one has expired, with 5 when one ends within 14 days.
+    """
+    from provisioner.actions.certificates import SOON_EXIT_CODE, advice, lines, read_certificates
     from provisioner.actions.describe import describe_record
+    from provisioner.actions.plan_rotation import told
+    from provisioner.phases.rotate_authorities import Progress, read_progress
 
     with reported(as_json):
         home = home_of(name)
@@ -43,18 +49,30 @@ def status(name: str, as_json: bool) -> None:
             print_json(dataclasses.asdict(one))
         for line in [] if as_json else lines(found):
             click.echo(line)
-        if any(one.days_left is None or one.days_left < 0 for one in found):
+        rotation = read_progress(home.pki)
+        if rotation != Progress():
+            click.echo(told(rotation, name), err=True)
+        if said := advice(found, name):
+            click.echo(said, err=True)
+        if any(one.has_ended for one in found):
             raise click.exceptions.Exit(1)
+        if any(one.ends_soon for one in found):
+            raise click.exceptions.Exit(SOON_EXIT_CODE)
 
 
 @certs.command()
 @NAME
+@click.option("--due", is_flag=True, help="Only those with less than a third of their life left; for a timer.")
 @JSON
 @ASK_BECOME_PASS
-def rotate(name: str, as_json: bool, ask_become_pass: bool) -> None:
-    """Issue every certificate anew, by the same CAs. Services take them up without a restart."""
+def rotate(name: str, due: bool, as_json: bool, ask_become_pass: bool) -> None:
+    """
+    Issue every certificate anew, by the same CAs. Services take them up without a restart.
+
+    Needs SSH alone: it works when everything has expired and the API answers nobody.
+    """
     from provisioner.actions.apply import apply_cluster
-    from provisioner.actions.certificates import give_up_leaves
+    from provisioner.actions.certificates import give_up_leaves, pending_leaves
 
     password = sudo_password(ask_become_pass)
     with reported(as_json) as progress:
@@ -62,13 +80,15 @@ def rotate(name: str, as_json: bool, ask_become_pass: bool) -> None:
         record = require_record(home)
         with home.lock():
             run = known_run(home, progress, password)
-            count = give_up_leaves(run.spec, home.pki)
-            run_to_end(connected(run, apply_cluster(run, record)))
+            pending = pending_leaves(run.spec, home.pki, dt.datetime.now(dt.UTC))
+            count = pending if due else give_up_leaves(run.spec, home.pki)
+            if count:
+                run_to_end(connected(run, apply_cluster(run, record)))
         progress.end()
         if as_json:
             print_json({"event": "done", "cluster": name, "issued": count})
         else:
-            click.echo(f"{count} certificates are new.")
+            click.echo(f"{count} certificates are new." if count else "No certificate is due.")
 
 
 @certs.command("rotate-ca")

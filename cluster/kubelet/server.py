@@ -4,7 +4,6 @@ The kubelet's ports: HTTPS 10250 (logs, exec, attach, port-forward, stats, metri
 Source of paths and parameters: upstream pkg/kubelet/server/server.go.
 """
 
-import asyncio
 import contextlib
 import logging
 import ssl

@@ -123,4 +123,5 @@ def told(found: Progress, cluster: str) -> str:
         Stage.SIGN: "Give the new kubeconfig to whoever has a copy, then go on",
         Stage.DROP: "Within 50 minutes kubelets have renewed the tokens that the old key signed; end it then",
     }[found.stage]
-    return f"{_CHANGES[found.stage].capitalize()}. {following}: `provision certs rotate-ca {cluster}`."
+    changed = _CHANGES[found.stage]
+    return f"{changed[0].upper()}{changed[1:]}. {following}: `provision certs rotate-ca {cluster}`."

@@ -180,7 +180,9 @@ class _Rotating:
         await for_each(members, lambda host: etcd.must(self._run.transport(host), argv, "restart"))
         with contextlib.suppress(TimeoutError):  # who still runs from old files then is told as not restarted
             async with asyncio.timeout(RESTART_PATIENCE):
-                while not await self._all_restarted():
+                while True:
+                    if await self._all_restarted():
+                        return
                     await asyncio.sleep(0.5)
 
     async def _all_restarted(self) -> bool:

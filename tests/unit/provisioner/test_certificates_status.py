@@ -4,7 +4,8 @@ import datetime as dt
 import pathlib
 
 from inventory.sources.nspawn import local_cluster
-from provisioner.actions.certificates import give_up_leaves, lines, read_certificates
+from provisioner.actions.certificates import advice, give_up_leaves, lines, pending_leaves, read_certificates
+from provisioner.phases import rotate_authorities as rotation
 from provisioner.phases.issue_certificates import issue_certificates
 
 SPEC = local_cluster("dev", 3, "10.89.0.0/24", "/key")
@@ -48,3 +49,27 @@ def test_rotation_issues_leaves_anew_and_leaves_cas_alone(tmp_path: pathlib.Path
     issue_certificates(SPEC, tmp_path, MADE + dt.timedelta(days=1))
     assert all(path.read_bytes() == content for path, content in cas.items())
     assert all(path.read_bytes() != content for path, content in before.items())
+
+
+def test_what_ends_soon_is_told_with_what_to_do(tmp_path: pathlib.Path) -> None:
+    issue_certificates(SPEC, tmp_path, MADE)
+    assert advice(read_certificates(SPEC, tmp_path, MADE), "dev") == ""
+    assert pending_leaves(SPEC, tmp_path, MADE) == 0
+    soon = read_certificates(SPEC, tmp_path, MADE + dt.timedelta(days=80))
+    assert all(one.ends_soon for one in soon if one.host)
+    assert "ends soon" in "\n".join(lines(soon))
+    assert "certs rotate --due dev" in advice(soon, "dev")
+    assert pending_leaves(SPEC, tmp_path, MADE + dt.timedelta(days=80)) == sum(bool(one.host) for one in soon) + 1
+
+
+def test_a_ca_that_ends_before_its_leaves_would_is_to_be_replaced(tmp_path: pathlib.Path) -> None:
+    issue_certificates(SPEC, tmp_path, MADE)
+    assert "certs rotate-ca dev" in advice(read_certificates(SPEC, tmp_path, MADE + dt.timedelta(days=3600)), "dev")
+
+
+def test_both_generations_of_cas_are_told_while_they_are_rotated(tmp_path: pathlib.Path) -> None:
+    issue_certificates(SPEC, tmp_path, MADE)
+    rotation.begin(SPEC, tmp_path, MADE)
+    rotation.settle(tmp_path, rotation.Stage.TRUST)
+    names = [one.name for one in read_certificates(SPEC, tmp_path, MADE)]
+    assert names[:2] == ["ca", "ca, trusted too"]

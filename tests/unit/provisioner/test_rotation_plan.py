@@ -65,7 +65,7 @@ def test_members_of_etcd_restart_one_by_one_where_whom_they_trust_changes() -> N
     assert [action.id for action in restarts] == [
         f"{stage}/etcd dev-{number}" for stage in (TRUST, DROP) for number in (1, 2, 3)
     ]
-    for one, other in itertools.pairwise(restarts):
+    for one, other in itertools.pairwise(restarts[:3]):
         assert other.after == (one.id,)
     gates = [action.id for action in plan if action.id.endswith("/gate")]
     assert gates == ["trust/gate", "sign/gate", "drop/gate"]
