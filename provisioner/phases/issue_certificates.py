@@ -14,8 +14,8 @@ from cluster.pki.catalogue import AuthorityEntry, CertificateEntry, ClusterFacts
 from cluster.pki.inspect import needs_renewal
 from cluster.pki.issue import issue_key_pair
 from inventory.model import ClusterSpec, HostSpec, Role
-from provisioner.phases.revoke_certificates import LIST, ensure_revocations, revocations_pending
 from provisioner.errors import ProvisionError
+from provisioner.phases.revoke_certificates import LIST, ensure_revocations, revocations_pending
 from provisioner.state import write_atomically
 
 
