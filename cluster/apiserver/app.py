@@ -200,6 +200,7 @@ class Apiserver:
             audit=self.audit,
             views=self.views,
             viewed=self.profile.viewed,
+            connected=self.profile.connected,
             public=self.profile.public,
         )
 

@@ -62,6 +62,8 @@ class Profile:
     views: "Callable[[Apiserver], Views] | None" = None
     viewed: frozenset[tuple[str, str]] = frozenset()
     """(group, plural) of kinds that `views` serves: they can be read and not written."""
+    connected: frozenset[tuple[str, str, str]] = frozenset()
+    """(group, plural, subresource) of connections that `views` serves, of kinds that are otherwise stored."""
     public: PublicPages | None = None
 
     @property

@@ -29,7 +29,7 @@ from cluster.machinery.status_errors import ApiError, BadRequest
 
 log = logging.getLogger(__name__)
 
-_LONG_RUNNING = frozenset({"log", "exec", "attach", "portforward", "proxy"})
+_LONG_RUNNING = frozenset({"log", "exec", "attach", "portforward", "proxy", "tunnel"})
 _READS = frozenset({"get", "list", "watch"})
 _SESSIONS = frozenset({"exec", "attach", "portforward"})
 
@@ -58,9 +58,10 @@ class ApiServer:
         audit: "Audit | None" = None,
         views: Views | None = None,
         viewed: frozenset[tuple[str, str]] = frozenset(),
+        connected: frozenset[tuple[str, str, str]] = frozenset(),
         public: PublicPages | None = None,
     ) -> None:
-        """`viewed` are the kinds, by group and plural, that `views` serve."""
+        """`viewed` are the kinds, by group and plural, that `views` serve; of the `connected` one subresource."""
         self._registry = registry
         self._verbs = verbs
         self._subresources = subresources
@@ -74,6 +75,7 @@ class ApiServer:
         self._request_timeout = request_timeout
         self._views = views
         self._viewed = viewed
+        self._connected = connected
         self._public = public
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -193,6 +195,8 @@ class ApiServer:
             if self._views is not None and (found.group, found.resource) in self._viewed:
                 return await self._views.serve(call)
             if found.subresource:
+                if self._views is not None and (found.group, found.resource, found.subresource) in self._connected:
+                    return await self._views.serve(call)
                 return await self._subresources.serve(self._verbs, call)
             return await self._verbs.serve(call)
         except ApiError as fault:

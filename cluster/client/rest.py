@@ -26,6 +26,7 @@ from cluster.api.resources import Resource
 from cluster.client.kubeconfig import ClientConfig, load_kubeconfig
 from cluster.client.servers_file import ServersFile
 from cluster.client.tls import TlsFiles, TokenFile
+from cluster.machinery.dialled import Dial, DialledConnector
 from cluster.machinery.objects import Object, key_of
 from cluster.machinery.status_errors import ApiError, ServiceUnavailable, from_status
 
@@ -81,8 +82,11 @@ class ApiClient:
         user_agent: str = "hanse",
         connections: int = 100,
         token_source: Callable[[], str] | None = None,
+        dial: Dial | None = None,
     ) -> None:
+        """`dial` makes the connections to servers that have no address; their URL is http."""
         self.config = config
+        self._dial = dial
         self._user_agent = user_agent
         self._connections = connections
         self._tls = TlsFiles(config)
@@ -404,9 +408,13 @@ class ApiClient:
         )
 
     def _start_session(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=self._connections, keepalive_timeout=KEEPALIVE, socket_factory=_tcp_socket
-        )
+        connector: aiohttp.BaseConnector
+        if self._dial is not None:
+            connector = DialledConnector(self._dial, limit=self._connections, keepalive_timeout=KEEPALIVE)
+        else:
+            connector = aiohttp.TCPConnector(
+                limit=self._connections, keepalive_timeout=KEEPALIVE, socket_factory=_tcp_socket
+            )
         auth = aiohttp.BasicAuth(self.config.username, self.config.password) if self.config.username else None
         self._session = aiohttp.ClientSession(
             connector=connector,

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.client.component import parse_flags, start_logging
+from cluster.client.component import add_bool, parse_flags, start_logging
 from cluster.client.kubeconfig import ClientConfig, KubeconfigError, in_cluster_config, load_kubeconfig
 from cluster.machinery.systemd import notify_ready, notify_stopping
 from cluster.pki.authority import PkiError
@@ -47,6 +47,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--discovery-token-ca-cert-hash", action="append", type=_pin, default=[], help="pin of the federation's CA")
     add("--kubeconfig", help="login at this cluster; the Pod's own by default")
     add("--member-server", default="", help="where others reach this cluster's API; the kubeconfig's by default")
+    add_bool(
+        parser, "--tunnel", True, "the federation may ask this cluster's API over a connection that the agent holds"
+    )
     add("--v", "-v", type=int, default=0, help="4 and more logs debug messages")
     return parse_flags(parser, argv)
 
@@ -84,7 +87,9 @@ async def _until_told_to_stop(options: argparse.Namespace, member: ClientConfig)
     shown = options.member_server or (member.servers[0] if options.kubeconfig else "")
     pins = tuple(options.discovery_token_ca_cert_hash)
     authority = await asyncio.to_thread(_authority, member)
-    invited = Invited(options.cluster, options.federation_server, options.token_file, pins, shown, authority)
+    invited = Invited(
+        options.cluster, options.federation_server, options.token_file, pins, shown, authority, options.tunnel
+    )
     work = asyncio.create_task(run(invited, member), name="agent")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

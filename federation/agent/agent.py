@@ -11,6 +11,7 @@ from cluster.client.kubeconfig import ClientConfig
 from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError
+from federation.agent.answer import answer
 from federation.agent.carry import carry
 from federation.agent.depart import depart
 from federation.agent.heartbeat import beat
@@ -54,6 +55,8 @@ async def run(invited: Invited, member_config: ClientConfig) -> None:
                 tasks.create_task(report(federation, member, invited.cluster), name="facts")
                 tasks.create_task(clusters.run(), name="clusters")
                 tasks.create_task(carry(reading, federation, own, invited.cluster, clusters), name="propagation")
+                if invited.tunnel:
+                    tasks.create_task(answer(federation, own, invited.cluster), name="tunnel")
                 tasks.create_task(observe(federation, invited.cluster, clusters), name="second opinions")
                 tasks.create_task(_until_leaving(clusters, invited.cluster), name="leaving")
         except* LeavingError:

@@ -50,6 +50,8 @@ class Invited:
     """Where others reach this cluster's API."""
     member_authority: bytes = b""
     """PEM of the CA by which they know it."""
+    tunnel: bool = True
+    """Whether the federation may ask this cluster's API: for views, logs, exec, names and imported Services."""
 
 
 @dataclass(slots=True)

@@ -66,6 +66,9 @@ class MemberAuthorizer:
             case (group, "clusters", "status") if group == _CLUSTER_GROUP:
                 mine = a.name == cluster and a.verb in _WRITE_STATUS
                 return Decision(True) if mine else _no(f"cluster {cluster} writes its own status alone")
+            case (group, "clusters", "tunnel") if group == _CLUSTER_GROUP:
+                mine = a.name == cluster and a.verb == "get"
+                return Decision(True) if mine else _no(f"cluster {cluster} holds a tunnel of its own alone")
             case (group, "clusters", "") if group == _CLUSTER_GROUP and a.verb == "patch":
                 return Decision(True) if a.name == cluster else _no(f"cluster {cluster} is not {a.name}")
             case (group, "placements" | "clusterplacements", "status") if group == GROUP:

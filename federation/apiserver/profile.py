@@ -14,7 +14,7 @@ from federation.apiserver.member_authorizer import MemberAuthorizer
 from federation.apiserver.member_restriction import MemberRestriction
 from federation.apiserver.returning_members import ReturningMembers
 from federation.apiserver.views import metrics
-from federation.apiserver.views.serving import VIEWS, MemberViews
+from federation.apiserver.views.serving import CONNECTIONS, VIEWS, MemberViews
 from federation.placement.member_owned import NO_ADDRESS
 
 PLUGINS_OFF = frozenset(
@@ -76,6 +76,7 @@ def profile() -> Profile:
         token_sources=(ReturningMembers,),
         views=MemberViews,
         viewed=VIEWS | metrics.VIEWS,
+        connected=CONNECTIONS,
         public=BoardPages(),
         strategies={
             "jobs.batch": JobTemplate,

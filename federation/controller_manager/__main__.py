@@ -76,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             remedies = KeepRemedies(client, members.clusters, isolated=lambda: members.isolated)
             tasks.create_task(remedies.run(), name="remedies")
             if options.multicluster_services:
-                imports = ImportServices(members.clusters, members.secrets, isolated=lambda: members.isolated)
+                imports = ImportServices(
+                    members.clusters, members.secrets, client.config, isolated=lambda: members.isolated
+                )
                 tasks.create_task(imports.run(), name="imports")
             if options.dns_zone:
                 epoch = epochs[-1] if epochs else None

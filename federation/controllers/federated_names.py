@@ -40,7 +40,7 @@ async def keep_names(client: ApiClient, watching: WatchMembers, options: DnsOpti
     kinds = (resources.SERVICES, PLACEMENTS, DNS_POLICIES, CLUSTER_DNS_POLICIES, DNS_RECORD_SETS)
     services, placements, policies, cluster_policies, record_sets = own = [Informer(client, kind) for kind in kinds]
     sources = Sources(services, placements, watching.clusters, policies, cluster_policies, record_sets)
-    members = MemberServices(watching.clusters, watching.secrets)
+    members = MemberServices(watching.clusters, watching.secrets, client.config)
     settings = PublishSettings(options.federation, await federation_uid(client), options.zone)
     provider = provider_of(options.provider, settings.uid, options.epoch)
     hostnames = Hostnames()

@@ -2,7 +2,8 @@
 Services that one member exports, imported by all: ServiceExport -> ServiceImport, an address and EndpointSlices.
 
 A member that is lost does not answer any more; one that is not known yet, or while the federation takes itself to be
-cut off, keeps what it gave. Members in pull mode do not take part: nobody goes to them.
+cut off, keeps what it gave. Members in pull mode take part over
+their tunnels.
 Not here    what is imported (federation.multicluster.merge, .imported), how it is written (.writing).
 """
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 from cluster.client.controller import Controller, Requeue
 from cluster.client.informer import Informer
+from cluster.client.kubeconfig import ClientConfig
 from cluster.machinery.objects import Key, Object
 from cluster.machinery.status_errors import ApiError
 from cluster.machinery.timestamps import format_time
@@ -50,12 +52,21 @@ class ImportServices:
 
     Args:
         clusters, secrets: informers of the federation; whoever made them runs them.
+        federation: our login there, which reaches members in pull mode over their tunnels.
         isolated: whether the federation takes itself to be cut off from its members.
     """
 
-    def __init__(self, clusters: Informer, secrets: Informer, *, isolated: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        clusters: Informer,
+        secrets: Informer,
+        federation: ClientConfig,
+        *,
+        isolated: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._clusters = clusters
         self._secrets = secrets
+        self._federation = federation
         self._isolated = isolated
         self._watched: dict[str, _Watched] = {}
         self._phases: dict[str, str] = {}
@@ -69,7 +80,7 @@ class ImportServices:
 
     async def run(self) -> None:
         """Until cancelled."""
-        clients = MemberClients(USER_AGENT)
+        clients = MemberClients(USER_AGENT, self._federation)
         try:
             await self._clusters.wait_synced()
             await self._secrets.wait_synced()

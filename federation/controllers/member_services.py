@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from cluster.client.informer import Informer
+from cluster.client.kubeconfig import ClientConfig
 from cluster.machinery.objects import Key, Object
 from federation.api.kinds import SYSTEM_NAMESPACE
 from federation.controllers.member_view import MemberView
@@ -44,10 +45,12 @@ class MemberServices:
     Args:
         clusters: informer of the federation's Clusters; whoever made it runs it.
         secrets: of the Secrets in federation-system.
+        federation: our login there, which reaches members in pull mode over their tunnels.
     """
 
     clusters: Informer
     secrets: Informer
+    federation: ClientConfig
     _calls: list[Callable[[Key], None]] = field(default_factory=list)
     _watched: dict[str, _Watched] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -82,7 +85,7 @@ class MemberServices:
 
     async def run(self) -> None:
         """Until cancelled."""
-        clients = MemberClients(USER_AGENT)
+        clients = MemberClients(USER_AGENT, self.federation)
         try:
             async with asyncio.TaskGroup() as tasks:
                 await self.clusters.wait_synced()

@@ -53,9 +53,9 @@ def _no_member(name: str) -> WrongInputError:
 async def fleet(home: Home, only: Collection[str] = ()) -> AsyncIterator[Fleet]:
     """All members, or those that are named. Raises FederateError."""
     description = home.require()
-    clients = MemberClients(USER_AGENT)
     async with contextlib.AsyncExitStack() as stack:
         federation = await stack.enter_async_context(client(home))
+        clients = MemberClients(USER_AGENT, federation.config)
         stack.push_async_callback(clients.close)
         try:
             listed = (await federation.list(CLUSTERS)).get("items") or ()

@@ -27,6 +27,8 @@ SERVER = f"{API_GROUP}/server"
 """Annotation of a request: where the member's API is, for whoever can reach it."""
 AUTHORITY = f"{API_GROUP}/ca"
 """Annotation of a request: the CA of that API, PEM in base64."""
+AGENTS_GO_TO = f"{API_GROUP}/agents-go-to"
+"""Annotation of a Cluster in pull mode: the URL of the federation that its agent was given."""
 USAGES = frozenset({"client auth", "digital signature"})
 
 

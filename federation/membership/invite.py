@@ -18,7 +18,7 @@ from cluster.pki.authority import PkiError
 from cluster.pki.pinning import pins_of
 from federation.api.kinds import CLUSTER_VERSION
 from federation.api.resources import CLUSTERS
-from federation.membership.agents import is_pull
+from federation.membership.agents import AGENTS_GO_TO, is_pull
 from federation.membership.bootstrap_tokens import BootstrapToken, make_token, token_secret
 from federation.membership.join import JoinError, authority_data, member_identity, refuse_twin
 
@@ -97,7 +97,7 @@ async def _cluster(federation: ApiClient, name: str, spec: Object, labels: dict[
     wanted: Object = {
         "apiVersion": CLUSTER_VERSION,
         "kind": "Cluster",
-        "metadata": {"name": name, "labels": labels},
+        "metadata": {"name": name, "labels": labels, "annotations": {AGENTS_GO_TO: federation.config.servers[0]}},
         "spec": spec,
     }
     try:
@@ -109,7 +109,7 @@ async def _cluster(federation: ApiClient, name: str, spec: Object, labels: dict[
     known = present["spec"].get("uid")
     if known and spec.get("uid", known) != known:
         raise JoinError(f"there is another member called {name}: choose another name, or let that one leave first")
-    change: Object = {"metadata": {"labels": labels}}
+    change: Object = {"metadata": {"labels": labels, "annotations": wanted["metadata"]["annotations"]}}
     if spec.get("uid"):
         change["spec"] = spec
     return await federation.patch(CLUSTERS, name, change, patch_type="merge"), False

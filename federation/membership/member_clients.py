@@ -8,13 +8,16 @@ Used by   the apiserver's views, and every controller that talks to members.
 import base64
 import binascii
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cluster.client.kubeconfig import ClientConfig, KubeconfigError, parse_kubeconfig
 from cluster.client.rest import ApiClient
+from cluster.machinery.dialled import Dial
 from cluster.machinery.objects import Object
+from federation.api.resources import CLUSTERS
+from federation.membership.agents import AGENTS_GO_TO, is_pull
 
 KUBECONFIG, TOKEN, CA = "kubeconfig", "token", "ca.crt"
 """Keys of the Secret."""
@@ -31,6 +34,8 @@ class Member:
     name: str
     config: ClientConfig
     client: ApiClient
+    dial: Dial | None = None
+    """Makes connections to it, where its config has no address for that."""
 
 
 def secret_name(cluster: Object) -> str:
@@ -46,7 +51,7 @@ def member_config(cluster: Object, secret: Object | None) -> ClientConfig:
     otherwise read files of its hosts.
     """
     name, spec = cluster["metadata"]["name"], cluster["spec"]
-    if spec.get("syncMode") == "Pull":
+    if is_pull(cluster):
         raise MemberFault(f"cluster {name} is in pull mode: its agent comes to us, and we do not go to it")
     wanted = secret_name(cluster)
     if not wanted:
@@ -88,13 +93,33 @@ def _decoded(name: str, data: Mapping[str, Any], key: str) -> bytes:
         raise MemberFault(f"{key} of cluster {name} is no base64: {fault}") from fault
 
 
-class MemberClients:
-    """Keeps one `ApiClient` a member. Owned by one event loop."""
+def way_to_pull(cluster: Object, federation: ClientConfig) -> ClientConfig:
+    """
+    How to reach a member in pull mode: over the tunnel that its agent holds, by the federation's API. Pure.
 
-    def __init__(self, user_agent: str) -> None:
+    Its agent is connected to the server that it was invited to, which can be another one than ours.
+    """
+    metadata = cluster["metadata"]
+    there = (metadata.get("annotations") or {}).get(AGENTS_GO_TO)
+    servers = (str(there),) if there else federation.servers
+    path = CLUSTERS.path("", metadata["name"], "proxy")
+    return replace(federation, servers=tuple(server.rstrip("/") + path for server in servers))
+
+
+class MemberClients:
+    """
+    Keeps one `ApiClient` a member. Owned by one event loop.
+
+    Args:
+        federation: A login at the federation that may use `clusters/proxy`; without it, members in pull mode are out of
+            reach.
+    """
+
+    def __init__(self, user_agent: str, federation: ClientConfig | None = None) -> None:
         self._user_agent = user_agent
+        self._federation = federation
         self._known: dict[str, Member] = {}
-        self._seen: dict[str, tuple[str, str, str]] = {}
+        self._seen: dict[str, tuple[str, ...]] = {}
         """uid and generation of the Cluster, and version of the Secret, that a client was made from."""
         self._retired: list[ApiClient] = []
 
@@ -103,12 +128,16 @@ class MemberClients:
         metadata = cluster["metadata"]
         name = metadata["name"]
         version = secret["metadata"].get("resourceVersion", "") if secret is not None else ""
-        seen = (metadata.get("uid", ""), str(metadata.get("generation", "")), version)
+        there = (metadata.get("annotations") or {}).get(AGENTS_GO_TO, "")
+        seen = (metadata.get("uid", ""), str(metadata.get("generation", "")), version, there)
         known = self._known.get(name)
         if known is not None and self._seen.get(name) == seen:
             return known
         try:
-            config = member_config(cluster, secret)
+            if self._federation is not None and is_pull(cluster):
+                config = way_to_pull(cluster, self._federation)
+            else:
+                config = member_config(cluster, secret)
         except MemberFault:
             self._retire(name)
             raise

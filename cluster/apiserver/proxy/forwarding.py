@@ -20,6 +20,7 @@ from yarl import URL
 from cluster.apiserver import responses
 from cluster.apiserver.proxy import headers as proxied
 from cluster.apiserver.proxy.tunnel import tunnel
+from cluster.machinery.dialled import Dial, DialledConnector
 from cluster.machinery.status_errors import ApiError
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ class Target:
     """Whose certificate is expected; by default the host's."""
     host_header: str = ""
     """By default host and port."""
+    dial: Dial | None = None
+    """Makes the connections, where host and port are no way to go."""
 
     @property
     def authority(self) -> str:
@@ -102,15 +105,15 @@ async def forward(
             return _failed(manner, target, fault)
     if manner.session is not None:
         return await _exchange(manner.session, request, target, headers, manner)
-    async with new_session() as session:
+    async with new_session(target.dial) as session:
         return await _exchange(session, request, target, headers, manner)
 
 
-def new_session() -> aiohttp.ClientSession:
+def new_session(dial: Dial | None = None) -> aiohttp.ClientSession:
     """Connections for `forward`; cookies of one client must never reach another one's request."""
     return aiohttp.ClientSession(
         # Watches hold connections: a limit would keep the next request waiting for one of them to end.
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0) if dial is None else DialledConnector(dial),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),

@@ -13,6 +13,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from cluster.apiserver import responses
+from cluster.machinery.dialled import Dial
 
 _CHUNK = 64 << 10
 _HEAD_LIMIT = 64 << 10
@@ -41,6 +42,9 @@ class Endpoint(Protocol):
     @property
     def server_name(self) -> str: ...
 
+    @property
+    def dial(self) -> Dial | None: ...
+
 
 async def tunnel(
     request: web.BaseRequest, target: Endpoint, headers: CIMultiDict[str], connect_seconds: float, redirect_text: str
@@ -53,13 +57,7 @@ async def tunnel(
     not answer.
     """
     async with asyncio.timeout(connect_seconds):
-        reader, writer = await asyncio.open_connection(
-            target.host,
-            target.port,
-            ssl=target.tls,
-            server_hostname=(target.server_name or target.host) if target.tls else None,
-            limit=_HEAD_LIMIT,
-        )
+        reader, writer = await _connected(target)
     try:
         writer.write(_request_head(request, target, headers))
         head = await _answer_head(reader)
@@ -83,6 +81,18 @@ async def tunnel(
     finally:
         writer.close()
     raise asyncio.CancelledError
+
+
+async def _connected(target: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if target.dial is not None:
+        return await asyncio.open_connection(sock=await target.dial(), limit=_HEAD_LIMIT)
+    return await asyncio.open_connection(
+        target.host,
+        target.port,
+        ssl=target.tls,
+        server_hostname=(target.server_name or target.host) if target.tls else None,
+        limit=_HEAD_LIMIT,
+    )
 
 
 def _request_head(request: web.BaseRequest, target: Endpoint, headers: CIMultiDict[str]) -> bytes:

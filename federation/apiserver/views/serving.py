@@ -8,7 +8,7 @@ Decisions: federation/decisions/0002-views-of-members.md
 import asyncio
 import contextlib
 import random
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,12 +35,15 @@ from cluster.machinery.status_errors import (
 )
 from federation.api.kinds import GROUP, SYSTEM_NAMESPACE
 from federation.api.resources import placement_name
+from federation.apiserver.member_proxy import pass_on_all
+from federation.apiserver.tunnels import Tunnels
 from federation.apiserver.views import marks, metrics, versions
 from federation.apiserver.views.asked import CLUSTER_PARAMETER, Asked, asked
 from federation.apiserver.views.asking import UnansweredError, accept, ask
 from federation.apiserver.views.lists import Wanted, listed
 from federation.apiserver.views.streams import pass_on
 from federation.apiserver.views.watches import MergedWatch
+from federation.membership.agents import is_pull
 from federation.membership.member_clients import Member, MemberClients, MemberFault, secret_name
 
 VIEWS = frozenset(
@@ -50,6 +53,8 @@ VIEWS = frozenset(
     }
 )  # fmt: skip
 READS = frozenset({"get", "list", "watch"})
+CONNECTED = ("federation", "clusters")
+CONNECTIONS = frozenset({(*CONNECTED, "tunnel"), (*CONNECTED, "proxy")})
 _CLUSTERS = ("federation", "v1beta1", "clusters")
 _STREAMS = frozenset({"log", "exec", "attach", "portforward", "proxy"})
 
@@ -59,11 +64,15 @@ class MemberViews:
 
     def __init__(self, server: Apiserver) -> None:
         self._registry = server.registry
+        self._authorizer = server.security.authorizer
         self._clients = MemberClients("federation-apiserver")
+        self._tunnels = Tunnels(self._cluster, self._on_clusters)
         self._stopped = asyncio.Event()
 
     async def serve(self, call: Call) -> web.StreamResponse:
         route = call.route
+        if (route.group, route.resource) == CONNECTED:
+            return await self._connect(call)
         names = self._names()
         if route.subresource in _STREAMS and route.name:
             question = asked(route, names)
@@ -79,9 +88,33 @@ class MemberViews:
     async def close(self) -> None:
         """Watches end, and connections to members."""
         self._stopped.set()
+        await self._tunnels.close()
         await self._clients.close()
 
+    async def _connect(self, call: Call) -> web.StreamResponse:
+        """`clusters/tunnel` and `clusters/proxy`."""
+        if call.route.subresource == "tunnel":
+            return await self._tunnels.serve(call)
+        name = call.route.name
+        cluster = self._cluster(name)
+        if cluster is None:
+            raise not_found(*CONNECTED, name)
+        try:
+            member = self._member(cluster)
+        except MemberFault as fault:
+            raise ServiceUnavailable(str(fault)) from fault
+        return await pass_on_all(call, member, self._authorizer)
+
     # Members.
+
+    def _cluster(self, name: str) -> Object | None:
+        kind = self._registry.find(*_CLUSTERS)
+        return self._registry.get(kind.resource, "", name) if kind is not None else None
+
+    def _on_clusters(self, call: Callable[[], None]) -> Callable[[], None]:
+        kind = self._registry.find(*_CLUSTERS)
+        assert kind is not None  # noqa: S101 - of our profile, and somebody has asked for one
+        return kind.cache.subscribe(lambda *_: call(), lambda *_: call())
 
     def _clusters(self) -> Sequence[Object]:
         kind = self._registry.find(*_CLUSTERS)
@@ -96,13 +129,19 @@ class MemberViews:
         await self._clients.tidy(clusters.keys())
         found = []
         for name in sorted(set(names) & clusters.keys()):
-            wanted = secret_name(clusters[name])
-            secret = self._registry.get(resources.SECRETS, SYSTEM_NAMESPACE, wanted) if wanted else None
             try:
-                found.append(self._clients.member(clusters[name], secret))
+                found.append(self._member(clusters[name]))
             except MemberFault as fault:
                 warnings.append(str(UnansweredError(name, str(fault))))
         return found
+
+    def _member(self, cluster: Object) -> Member:
+        """Raises MemberFault."""
+        if is_pull(cluster):
+            return self._tunnels.member(cluster)
+        wanted = secret_name(cluster)
+        secret = self._registry.get(resources.SECRETS, SYSTEM_NAMESPACE, wanted) if wanted else None
+        return self._clients.member(cluster, secret)
 
     # One object.
 

@@ -24,14 +24,20 @@ async def pass_on(call: Call, member: Member, name: str) -> web.StreamResponse:
     route = call.route
     path = call.kind.resource.path(route.namespace, name, route.subresource) + route.tail
     pairs = [(key, value) for key, value in call.http.rel_url.query.items() if key != CLUSTER_PARAMETER]
+    return await send_on(call, member, str(URL.build(path=path)), urlencode(pairs))
+
+
+async def send_on(call: Call, member: Member, path: str, query: str) -> web.StreamResponse:
+    """Any request, as the federation; path and query are encoded. Raises ServiceUnavailable."""
     base = URL(member.client.server)
     target = Target(
         base.scheme,
         base.host or "",
         base.port or 443,
-        base.raw_path.rstrip("/") + str(URL.build(path=path)) + (f"?{urlencode(pairs)}" if pairs else ""),
+        base.raw_path.rstrip("/") + path + (f"?{query}" if query else ""),
         member.client.context() if base.scheme == "https" else None,
         server_name=member.config.tls_server_name,
+        dial=member.dial,
     )
     onward = proxied.onward(call.http.headers, call.http.remote or "")
     _without_our_tokens(onward)
