@@ -12,6 +12,7 @@ from provisioner.cli_diagnose import diagnose
 from provisioner.cli_etcd import etcd
 from provisioner.cli_federation import federation
 from provisioner.cli_nodes import nodes
+from provisioner.cli_os_update import os_update
 from provisioner.cli_runbook import runbook
 from provisioner.cli_upgrade import bundle, upgrade
 from provisioner.command_line import (
@@ -51,6 +52,7 @@ provision.add_command(diagnose)
 provision.add_command(etcd)
 provision.add_command(federation)
 provision.add_command(nodes)
+provision.add_command(os_update)
 provision.add_command(runbook)
 provision.add_command(upgrade)
 provision.add_command(bundle)

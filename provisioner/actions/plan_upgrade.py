@@ -28,7 +28,7 @@ def plan_upgrade(spec: ClusterSpec, current: str, wanted: str, *, batch_percent:
         gates = []
         for host in batch:
             upgrade = Action(f"{host.name}/upgrade", "lay down and restart", host.name, before, change)
-            gate = Action(f"{host.name}/gate", f"see that it serves: {_gate(host)}", host.name, (upgrade.id,))
+            gate = Action(f"{host.name}/gate", f"see that it serves: {gate_text(host)}", host.name, (upgrade.id,))
             actions += [upgrade, gate]
             gates.append(gate.id)
         before = tuple(gates)
@@ -50,7 +50,8 @@ def _leads(host: HostSpec) -> bool:
     return host.has(Role.CONTROL_PLANE) or host.has(Role.ETCD)
 
 
-def _gate(host: HostSpec) -> str:
+def gate_text(host: HostSpec) -> str:
+    """What `phases.gate` looks at."""
     parts = []
     if host.has(Role.ETCD):
         parts.append("its member of etcd is healthy")

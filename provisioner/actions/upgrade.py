@@ -10,9 +10,7 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from cluster.api import resources
 from cluster.client.rest import ApiClient
-from cluster.machinery.status_errors import ApiError
 from inventory.model import HostSpec, Role
 from provisioner.actions.plan_upgrade import plan_upgrade, releases_of
 from provisioner.actions.snapshot_etcd import take_snapshot
@@ -23,11 +21,10 @@ from provisioner.execution.actions import ActionPlan
 from provisioner.execution.carry_out import Step, carry_out
 from provisioner.execution.ledger import Ledger
 from provisioner.facts.host_facts import units_of
-from provisioner.operations import etcd, smoke
-from provisioner.operations.api_probe import operator_tls, wait_ready
 from provisioner.phases.connect import connect_hosts, locked_hosts
+from provisioner.phases.gate import wait_serving
 from provisioner.phases.gather_facts import gather_facts
-from provisioner.phases.join_nodes import not_ready, start_node_services, start_runtime
+from provisioner.phases.join_nodes import start_node_services, start_runtime
 from provisioner.phases.lay_down import lay_down
 from provisioner.phases.push_bundle import push_bundle, share_bundle
 from provisioner.phases.run import Run
@@ -35,7 +32,6 @@ from provisioner.phases.start_control_plane import start_control_plane
 from provisioner.phases.start_etcd import restart_member
 from provisioner.plan import units_to_restart
 
-READY_PATIENCE = 60.0  # seconds that a gate waits; then the release is taken back
 KEPT_SNAPSHOTS = 48
 
 
@@ -173,38 +169,12 @@ class _Upgrading:
         return facts.release == self._digest and runs
 
     async def gate(self, host: HostSpec) -> None:
-        """Raises ProvisionError when it does not serve within READY_PATIENCE."""
-        if host.has(Role.ETCD):
-            await etcd.wait_healthy(self._run.transport(host))
-        if host.has(Role.CONTROL_PLANE):
-            address = f"[{host.address}]" if ":" in host.address else host.address
-            await wait_ready(f"https://{address}:6443", operator_tls(self._run.home.pki), host.name)
-        if host.has(Role.NODE):
-            await self._wait_node(host)
-            await smoke.run_pod(self._client, host.name)
+        """Raises ProvisionError when it does not serve in time."""
+        await wait_serving(self._run, self._client, host)
         self._passed.add(host.name)
 
     async def _has_passed(self, host: HostSpec) -> bool:
         return host.name in self._passed
-
-    async def _wait_node(self, host: HostSpec) -> None:
-        spec, why = self._run.narrowed([host]).spec, "it was not asked"
-        try:
-            async with asyncio.timeout(READY_PATIENCE):
-                while True:
-                    try:
-                        waiting = not_ready(spec, [await self._client.get(resources.NODES, host.name)])
-                    except ApiError as error:
-                        waiting = {host.name: str(error)}
-                    if not waiting:
-                        return
-                    why = waiting[host.name]
-                    await asyncio.sleep(0.25)
-        except TimeoutError as error:
-            raise ProvisionError(
-                f"node {host.name} is not Ready after {READY_PATIENCE:g} s", why=why,
-                next_step="Read `journalctl -u kubelet` on the host.", host=host.name,
-            ) from error  # fmt: skip
 
 
 def _step(

@@ -44,12 +44,36 @@ async def _when_booted(run: Run, host: HostSpec) -> SshTransport:
         raise last from None
 
 
+class HostLocks:
+    """Hosts that nobody else changes for the length of the block. A lock falls with a host's connection."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._held: dict[str, contextlib.AsyncExitStack] = {}
+
+    async def __aenter__(self) -> "HostLocks":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for name in list(self._held):
+            await self._held.pop(name).aclose()
+
+    async def take(self, hosts: Sequence[HostSpec]) -> None:
+        """Raises LockedError; what was taken before is kept until the block ends."""
+        for host in hosts:
+            held = contextlib.AsyncExitStack()
+            await held.enter_async_context(self._run.transport(host).hold_lock(LOCK_PATH))
+            self._held[host.name] = held
+
+    async def let_go(self, host: HostSpec) -> None:
+        await self._held.pop(host.name).aclose()
+
+
 @contextlib.asynccontextmanager
 async def locked_hosts(run: Run, hosts: Sequence[HostSpec] = ()) -> AsyncIterator[None]:
     """Nobody else changes these hosts (default: all) for the length of the block. Raises LockedError."""
-    async with contextlib.AsyncExitStack() as locks:
-        for host in hosts or run.spec.hosts:
-            await locks.enter_async_context(run.transport(host).hold_lock(LOCK_PATH))
+    async with HostLocks(run) as locks:
+        await locks.take(hosts or run.spec.hosts)
         yield
 
 

@@ -105,6 +105,17 @@ def carry_out(cluster: Operator, name: str, **variables: str) -> Done:
     return run([str(BIN / "provision"), "runbook", "run", name, *settings], env=env, timeout=400)
 
 
+def on_host(cluster: Operator, number: int, script: str) -> str:
+    """What a shell on one of the machines says."""
+    home = cluster.home / "clusters" / NAME
+    node = cluster.get("node", f"{NAME}-{number}")
+    [address] = [one["address"] for one in node["status"]["addresses"] if one["type"] == "InternalIP"]
+    argv = ["ssh", "-i", str(home / "ssh" / "id_ed25519"), f"-oUserKnownHostsFile={home / 'known_hosts'}"]
+    done = run([*argv, f"root@{address}", "sh", "-s"], stdin=script, timeout=60)
+    assert done.code == 0, done.err
+    return done.out
+
+
 def leftovers() -> dict[str, list[str]]:
     """What a cluster could leave on this machine, by kind; compared before and after."""
     processes = [

@@ -1,17 +1,6 @@
 """Runbooks, each after its fault: what the page says is done, and then it is well again."""
 
-from tests.machines.conftest import NAME, Operator, carry_out, long_run, run
-
-
-def on_host(cluster: Operator, number: int, script: str) -> str:
-    """What a shell on one of the machines says."""
-    home = cluster.home / "clusters" / NAME
-    node = cluster.get("node", f"{NAME}-{number}")
-    [address] = [one["address"] for one in node["status"]["addresses"] if one["type"] == "InternalIP"]
-    argv = ["ssh", "-i", str(home / "ssh" / "id_ed25519"), f"-oUserKnownHostsFile={home / 'known_hosts'}"]
-    done = run([*argv, f"root@{address}", "sh", "-s"], stdin=script, timeout=60)
-    assert done.code == 0, done.err
-    return done.out
+from tests.machines.conftest import NAME, Operator, carry_out, long_run, on_host
 
 
 def test_a_page_is_not_carried_out_where_its_fault_is_not(cluster: Operator) -> None:
