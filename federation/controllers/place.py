@@ -31,6 +31,7 @@ from federation.controllers.placing.fleet import LEAVING, Fleet, with_kind
 from federation.controllers.placing.in_force import PoliciesInForce, wish_to_rebalance
 from federation.controllers.placing.kinships import Kinships
 from federation.controllers.placing.needs import Needs
+from federation.controllers.placing.neighbours import Neighbours
 from federation.controllers.placing.policy_book import PolicyBook, PolicyInformers
 from federation.controllers.placing.promises import Promises
 from federation.controllers.placing.reports import NO_REPORT, Report, is_ready, reports_of
@@ -96,6 +97,7 @@ class Placer:
         self.policies = PoliciesInForce(self.book)
         self.ailing = Ailing(self.fleet, now)
         self.kinships = Kinships(sources.templates)
+        self.neighbours = Neighbours(sources.templates, self.store)
         self.endings = Endings(client, sources.templates, self.store, self.fleet, now)
         self.wakes = Wakes(
             sources.templates,
@@ -107,6 +109,7 @@ class Placer:
             asked_for=self.endings.asked_for.add,
             changed=self.policies.template_changed,
             minds=self.ailing.minds,
+            neighbours=self.neighbours.of,
         )
         self._isolated = isolated
         self._started = False
@@ -272,11 +275,14 @@ class Placer:
         lost, again = self.fleet.lost(policy, [one.cluster for one in held])
         unready, soon = self.ailing.look(ref, template, before if same else None, policy, reports)
         again = min((seconds for seconds in (again, soon) if seconds is not None), default=None)
+        together, apart = self.neighbours.look(ref, template, policy)
         situation = Situation(
             held=held,
             limits=self.fleet.limits(ref),
             lost=lost,
             unready=unready,
+            together=together,
+            apart=apart,
             displaced=before.displaced if before is not None and same else (),
             fresh=before is not None and same and wish_to_rebalance(template) not in ("", before.rebalanced),
             autoscaled=autoscaled,
@@ -290,6 +296,7 @@ class Placer:
         if counts:
             members = self.promises.less(members, self._clock())
         found = plan(template, members, policy, situation)
+        self.neighbours.decided(ref, frozenset(one.cluster for one in found.assignments))
         if counts:
             self.promises.promise(ref, held, found.assignments, found.demand)
         return found, again
@@ -313,17 +320,8 @@ class Placer:
         """What has no policy of its own and follows others is written as the strongest of theirs says."""
         if ref.kind in ("Namespace", "CustomResourceDefinition"):
             return False
-        found = [
-            self.book.policy_for(template)
-            for one in self.needs.dependents(ref)
-            if (template := self.template(one)) is not None
-        ]
-        decisive = min(
-            (one for one in found if one.key),
-            key=lambda one: (-one.priority, not one.namespace, one.created, one.name),
-            default=None,
-        )
-        return decisive is not None and decisive.overwrite
+        dependents = (self.template(one) for one in self.needs.dependents(ref))
+        return self.policies.strongest_overwrites(one for one in dependents if one is not None)
 
     # --- afterwards ----------------------------------------------------------------------------------------
 
@@ -331,6 +329,7 @@ class Placer:
         self.promises.forget(ref)
         self.policies.placed(ref)
         self.ailing.forget(ref)
+        self.neighbours.forget(ref)
         if record is None or not (record.clusters or record.evicting):
             self.endings.asked_for.discard(ref)
 

@@ -93,6 +93,8 @@ def _question(
         lost,
         rooms,
         unready,
+        situation.together,
+        situation.apart,
         situation.fresh,
     )
 

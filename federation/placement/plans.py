@@ -54,6 +54,10 @@ class Situation:
     """Cluster -> replicas of this object that it is able to run, as its Pods that cannot be scheduled say."""
     lost: frozenset[str] = frozenset()
     """Members to be evicted now: Unreachable for longer than the toleration. Empty while the federation is isolated."""
+    together: frozenset[str] | None = None
+    """Members that have other workloads of its group; None: there are no others, or nobody minds."""
+    apart: frozenset[str] = frozenset()
+    """Members that have workloads which are not to share a cluster with it."""
     unready: frozenset[str] = frozenset()
     """Members that are well, and where its Pods did not get ready for longer than is tolerated."""
     displaced: tuple[Displaced, ...] = ()

@@ -110,6 +110,10 @@ class PropagationPolicy:
     """Groups are used together: what those before have no room for goes to the next."""
     tolerations: tuple[Object, ...] = ()
     spread: tuple[Spread, ...] = ()
+    together_by: str = ""
+    """Key of a label: workloads of the namespace with the same value go to the same clusters."""
+    apart_by: str = ""
+    """Key of a label: no two workloads of the namespace with the same value go to the same cluster."""
     division: Division = Division()
     propagate_dependencies: bool = True
     overwrite: bool = False
@@ -180,6 +184,8 @@ def propagation_policy_of(policy: Object) -> PropagationPolicy:
         affinities=affinities,
         overflow=bool(placement.get("overflow")),
         tolerations=tuple(placement.get("clusterTolerations") or ()),
+        together_by=_group_label(placement, "affinity"),
+        apart_by=_group_label(placement, "antiAffinity"),
         spread=tuple(_spread(one) for one in placement.get("spreadConstraints") or ()),
         division=division,
         propagate_dependencies=spec.get("propagateDependencies", True),
@@ -291,6 +297,10 @@ def _selectors(spec: Object, namespace: str) -> tuple[ObjectSelector, ...]:
             )
         )
     return tuple(found)
+
+
+def _group_label(placement: Object, side: str) -> str:
+    return ((placement.get("workloadAffinity") or {}).get(side) or {}).get("groupByLabelKey") or ""
 
 
 def _spread(given: Object) -> Spread:

@@ -34,6 +34,8 @@ class Question:
     rooms: Mapping[str, int] = field(default_factory=dict)
     """Cluster -> replicas that it has room for, where that counts."""
     unready: frozenset[str] = frozenset()
+    together: frozenset[str] | None = None
+    apart: frozenset[str] = frozenset()
     fresh: bool = False
     """Who has it already is no better than others."""
 
@@ -129,6 +131,10 @@ def _why_not(question: Question, member: Member, policy: PropagationPolicy, grou
         return "it is lost"
     if member.name in question.unready:
         return _UNREADY
+    if question.together is not None and member.name not in question.together:
+        return "workloads of its group are in other clusters"
+    if member.name in question.apart:
+        return "a workload of its group is there"
     return None if member.phase == READY else f"it is not ready but {member.phase}"
 
 

@@ -43,6 +43,8 @@ APIS = [
     {"groupVersion": "apps/v1", "kinds": ["DaemonSet", "Deployment", "StatefulSet"]},
     {"groupVersion": "apiextensions.k8s.io/v1", "kinds": ["CustomResourceDefinition"]},
     {"groupVersion": "autoscaling/v2", "kinds": ["HorizontalPodAutoscaler"]},
+    {"groupVersion": "rbac.authorization.k8s.io/v1", "kinds": ["ClusterRole"]},
+    {"groupVersion": "scheduling.k8s.io/v1", "kinds": ["PriorityClass"]},
 ]
 
 

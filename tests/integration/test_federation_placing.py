@@ -5,6 +5,7 @@ import json
 
 from cluster.api import resources
 from cluster.api.resources import Resource
+from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import NotFound
 from federation.api.refs import Ref
 from federation.api.resources import (
@@ -246,15 +247,100 @@ async def test_a_burst_promises_no_member_more_than_it_has(federation: Federatio
         await federation.tell(name, resources=room)
     by_room = {"replicaScheduling": {"preference": "Capacity"}}
     await federation.create(PROPAGATION_POLICIES, policy("room", "Deployment", "apps/v1", by_room))
-    await federation.create(resources.DEPLOYMENTS, *(deployment(f"w{number}", 4) for number in range(200)))
+    at_once = asyncio.Semaphore(16)
+
+    async def create(number: int) -> None:
+        async with at_once:
+            await federation.create(resources.DEPLOYMENTS, deployment(f"w{number}", 2))
+
+    await asyncio.gather(*map(create, range(500)))
     await federation.start()
     await federation.quiet()
     placements = (await federation.client.list(PLACEMENTS))["items"]
     taken = [parts(one) for one in placements]
-    assert len(taken) == 200
+    assert len(taken) == 500
     for name in ("east", "west"):
         assert sum(one.get(name, 0) for one in taken) == 300
-    assert sum(one["spec"].get("unplaced", 0) for one in placements) == 200
+    assert sum(one["spec"].get("unplaced", 0) for one in placements) == 400
+
+
+async def test_room_that_comes_goes_to_who_waits_with_the_highest_priority(federation: Federation) -> None:
+    await federation.join("east")
+    full = {"allocatable": {}, "requested": {}, "pods": 0}
+    await federation.tell("east", resources=full)
+    await federation.start()
+    classes = resources.named("priorityclasses.scheduling.k8s.io")
+    for name, value in (("low", 1), ("high", 100)):
+        head = {"apiVersion": classes.api_version, "kind": classes.kind, "metadata": {"name": name}}
+        await federation.create(classes, {**head, "value": value})
+    by_room = {"replicaScheduling": {"preference": "Capacity"}}
+    await federation.create(PROPAGATION_POLICIES, policy("room", "Deployment", "apps/v1", by_room))
+    names = {"a": "low", "b": "high", "c": "low"}
+    for name, its_class in names.items():
+        await federation.create(resources.DEPLOYMENTS, deployment(name, 2, priorityClassName=its_class))
+        await federation.placed(deployment_ref(name), lambda found: found["spec"].get("unplaced") == 2)
+    await federation.tell("east", resources={**full, "pods": 2})
+    await federation.placed(deployment_ref("b"), lambda found: parts(found) == {"east": 2})
+    await federation.quiet()
+    for name in ("a", "c"):
+        assert parts(await federation.placed(deployment_ref(name))) == {}
+    for name in ("low", "high"):
+        await federation.client.delete(classes, name)
+
+
+async def test_workloads_share_clusters_with_their_group_or_avoid_them(federation: Federation) -> None:
+    for name in ("east", "west"):
+        await federation.join(name)
+    await federation.start()
+
+    def grouped(name: str, **labels: str) -> Object:
+        made = deployment(name, 1)
+        return {**made, "metadata": {**made["metadata"], "labels": labels}}
+
+    one: Object = {"spreadConstraints": [{"spreadByField": "cluster", "maxGroups": 1}]}
+    apart = {**one, "workloadAffinity": {"antiAffinity": {"groupByLabelKey": "quorum"}}}
+    together = {**one, "workloadAffinity": {"affinity": {"groupByLabelKey": "pair"}}}
+    for name, placement in (("quorum", apart), ("pair", together)):
+        select = {"labelSelector": {"matchExpressions": [{"key": name, "operator": "Exists"}]}}
+        made = policy(name, "Deployment", "apps/v1", placement, select=select)
+        await federation.create(PROPAGATION_POLICIES, made)
+    await federation.create(resources.DEPLOYMENTS, *(grouped(f"pair-{n}", pair="one") for n in range(6)))
+    found = [parts(await federation.placed(deployment_ref(f"pair-{n}"))) for n in range(6)]
+    assert len({next(iter(one)) for one in found}) == 1
+
+    await federation.create(resources.DEPLOYMENTS, *(grouped(f"q-{n}", quorum="one") for n in range(3)))
+    await federation.quiet()
+    homes = {n: parts(await federation.placed(deployment_ref(f"q-{n}"))) for n in range(3)}
+    assert sorted(name for one in homes.values() for name in one) == ["east", "west"]
+    [waiting] = [n for n, home in homes.items() if not home]
+    placed = await federation.placed(deployment_ref(f"q-{waiting}"))
+    assert {one["why"] for one in placed["spec"]["passedOver"]} == {"a workload of its group is there"}
+    freed = next(n for n, home in homes.items() if home)
+    await federation.client.delete(resources.DEPLOYMENTS, f"q-{freed}", namespace="default")
+    await federation.placed(deployment_ref(f"q-{waiting}"), lambda found: parts(found).keys() == homes[freed].keys())
+
+
+async def test_cluster_wide_policies_place_what_has_no_namespace_and_what_has_one(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    roles = resources.named("clusterroles.rbac.authorization.k8s.io")
+    head = {"apiVersion": roles.api_version, "kind": roles.kind, "metadata": {"name": "looks"}}
+    await federation.create(roles, {**head, "rules": []})
+    await federation.create(resources.CONFIG_MAPS, config_map("settings"))
+    looks = Ref("rbac.authorization.k8s.io", "ClusterRole", "", "looks")
+    for ref, kind, version in (
+        (looks, "ClusterRole", roles.api_version),
+        (config_map_ref("settings"), "ConfigMap", "v1"),
+    ):
+        await federation.placed(ref, lambda found: set(parts(found)) == {"east", "west"})
+        wide = policy(kind.lower(), kind, version, only("west"))
+        del wide["metadata"]["namespace"]
+        await federation.create(CLUSTER_PROPAGATION_POLICIES, {**wide, "kind": "ClusterPropagationPolicy"})
+        await federation.placed(ref, lambda found: set(parts(found)) == {"west"})
+    await federation.create(PROPAGATION_POLICIES, policy("own", "ConfigMap", "v1", only("east")))
+    await federation.placed(config_map_ref("settings"), lambda found: set(parts(found)) == {"east"})
+    await federation.client.delete(roles, "looks")
 
 
 async def test_replicas_and_autoscalers_follow_the_clock(federation: Federation) -> None:

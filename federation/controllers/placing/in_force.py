@@ -5,6 +5,8 @@ A policy that does not preempt leaves alone what another one has placed. A lazy 
 object itself changes; until then what placed it goes on counting, as its Placement keeps it.
 """
 
+from collections.abc import Iterable
+
 from cluster.machinery.objects import Object
 from federation.api.refs import Ref
 from federation.controllers.placing.policy_book import PolicyBook
@@ -38,6 +40,14 @@ class PoliciesInForce:
         if found.lazy_spec is None or changed:
             return found
         return self._as_placed(before) or found
+
+    def strongest_overwrites(self, templates: Iterable[Object]) -> bool:
+        """Whether the strongest of these objects' policies has members' own objects overwritten."""
+        found = [policy for policy in map(self._book.policy_for, templates) if policy.key]
+        decisive = min(
+            found, key=lambda one: (-one.priority, not one.namespace, one.created, one.name), default=DEFAULT_POLICY
+        )
+        return decisive.overwrite
 
     def _as_placed(self, before: Record) -> PropagationPolicy | None:
         """None where the policy that placed it is gone."""

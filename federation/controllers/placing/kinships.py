@@ -7,6 +7,7 @@ from federation.api.refs import Ref, group_of, ref_of
 from federation.controllers.templates import Change, Templates
 from federation.placement.dependencies import dependencies_of
 from federation.placement.policies import OverridePolicy, PropagationPolicy
+from federation.placement.workloads import pod_template
 
 DEFINITION, AUTOSCALER = (
     ("apiextensions.k8s.io", "CustomResourceDefinition"),
@@ -58,6 +59,15 @@ class Kinships:
 
     def is_autoscaled(self, ref: Ref) -> bool:
         return ref in self._scaled
+
+    def priority_of(self, ref: Ref) -> int:
+        """Of its Pods; whoever names no PriorityClass, or one that nobody knows, has 0."""
+        template = self._templates.get(ref)
+        pod = pod_template(template) if template is not None else None
+        name = ((pod or {}).get("spec") or {}).get("priorityClassName")
+        found = self._templates.get(Ref("scheduling.k8s.io", "PriorityClass", "", name)) if name else None
+        value = (found or {}).get("value")
+        return value if isinstance(value, int) else 0
 
     def why_needed(self, ref: Ref, dependents: Iterator[Ref]) -> str:
         if (ref.group, ref.kind) == NAMESPACE:

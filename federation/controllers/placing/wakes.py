@@ -1,6 +1,6 @@
 """Which objects are looked at for which change. Listens to everything, decides nothing, fills a queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from cluster.machinery.objects import Object
@@ -22,6 +22,7 @@ class Wakes:
         in_turn: look at an object when there is time.
         asked_for: told of every template that somebody was seen to delete.
         minds: whether what members say in a Placement may change where the object is to be.
+        neighbours: who minds where another object is.
         changed: told of every template that somebody was seen to make or change.
     """
 
@@ -37,8 +38,9 @@ class Wakes:
         asked_for: Callable[[Ref], None],
         changed: Callable[[Ref], None],
         minds: Callable[[Object], bool],
+        neighbours: Callable[[Ref], Iterable[Ref]],
     ) -> None:
-        self._changed, self._minds = changed, minds
+        self._changed, self._minds, self._neighbours = changed, minds, neighbours
         self._templates, self._store, self._needs, self._kinships = templates, store, needs, kinships
         self._at_once, self._in_turn, self._asked_for = at_once, in_turn, asked_for
         self._namespaces: set[str] = set()
@@ -94,6 +96,8 @@ class Wakes:
             self._in_turn(ref)
             if old["spec"].get("clusters") != spec.get("clusters"):
                 self._definition_placed(ref)
+                for one in self._neighbours(ref):
+                    self._in_turn(one)
 
     def _definition_placed(self, ref: Ref) -> None:
         if (ref.group, ref.kind) == DEFINITION:
@@ -112,9 +116,9 @@ class Wakes:
             if old.phase != new.phase:
                 self._phase_changed(new)
             if old.capacity != new.capacity:
-                for placement in self._store.all():
-                    if placement["spec"].get("unplaced"):
-                        self._in_turn(ref_of_template(placement))
+                waiting = [ref_of_template(one) for one in self._store.all() if one["spec"].get("unplaced")]
+                for ref in sorted(waiting, key=self._kinships.priority_of, reverse=True):
+                    self._in_turn(ref)
 
     def _phase_changed(self, member: Member) -> None:
         """Who only misses probes loses nothing and gets nothing: nobody has to look."""

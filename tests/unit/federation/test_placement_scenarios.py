@@ -93,6 +93,8 @@ def situation_of(case: dict[str, Any]) -> Situation:
         displaced=tuple(Displaced(one.cluster, one.replicas or 0, one.ordinal_start) for one in displaced),
         autoscaled=case.get("autoscaled", False),
         fresh=case.get("fresh", False),
+        together=frozenset(case["together"]) if "together" in case else None,
+        apart=frozenset(case.get("apart", ())),
         unready=frozenset(case.get("unready", ())),
     )
 
