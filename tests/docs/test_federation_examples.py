@@ -1,5 +1,6 @@
 """The examples of a federation are accepted, and do what their first lines say."""
 
+import datetime as dt
 import pathlib
 from dataclasses import replace
 from typing import Any
@@ -11,10 +12,12 @@ from cluster.api.custom_resource import CustomResource
 from cluster.apiserver.custom_resources.definitions import served
 from federation.api.kinds import GROUP, definitions
 from federation.dns.policies import policy_for as dns_policy_for, read_policy
+from federation.membership.remedies import in_force
 from federation.placement.members import Capacity, Member
 from federation.placement.overrides import override
 from federation.placement.plan import Assignment, Situation, plan
 from federation.placement.policies import override_policy_of, policy_for, propagation_policy_of
+from federation.placement.scaling_schedules import change, due
 
 FOLDER = pathlib.Path(__file__).parents[2] / "federation" / "examples"
 EXAMPLES = {path.name: list(yaml.safe_load_all(path.read_text())) for path in sorted(FOLDER.glob("*.yaml"))}
@@ -87,6 +90,32 @@ def test_as_much_as_fits_follows_room_and_leaves_test_clusters_out() -> None:
     roomy, tight = replace(EAST, capacity=Capacity(pods=30)), replace(WEST, capacity=Capacity(pods=10))
     found = planned("as_much_as_fits.yaml", roomy, tight, replace(NORTH, capacity=Capacity(pods=50)))
     assert found == {"east": 3, "west": 1}
+
+
+def test_east_is_filled_first_and_west_has_the_rest() -> None:
+    tight, roomy = replace(EAST, capacity=Capacity(pods=3)), replace(WEST, capacity=Capacity(pods=9))
+    assert planned("fill_east_first.yaml", tight, roomy, replicas=3) == {"east": 3}
+    assert planned("fill_east_first.yaml", tight, roomy, replicas=5) == {"east": 3, "west": 2}
+
+
+def test_replicas_keep_office_hours() -> None:
+    [schedule] = EXAMPLES["office_hours.yaml"]
+    monday = dt.datetime(2026, 1, 5, tzinfo=dt.UTC)
+    made = {**schedule, "metadata": {**schedule["metadata"], "creationTimestamp": "2026-01-05T00:00:00Z"}}
+    for hour, rule, replicas in ((6, "morning", 6), (19, "evening", 2)):
+        found = due(made, monday + dt.timedelta(hours=hour))
+        assert (found.rule or {})["name"] == rule
+        assert change(found.rule or {}, WEB) == {"replicas": replicas}
+
+
+def test_a_cluster_without_names_is_spared_until_it_has_them() -> None:
+    now = dt.datetime(2026, 1, 5, 0, 2, tzinfo=dt.UTC)
+    condition = {"type": "NamesResolve", "status": "False", "lastTransitionTime": "2026-01-05T00:00:00Z"}
+    cluster = {"metadata": {"name": "east"}, "status": {"conditions": [condition]}}
+    [entry] = in_force(cluster, EXAMPLES["remedy.yaml"], now).entries
+    assert (entry["traffic"], entry["taints"][0]["effect"]) == ("Stop", "NoSchedule")
+    well = {"conditions": [{**condition, "status": "True"}], "remedies": [entry]}
+    assert in_force({**cluster, "status": well}, EXAMPLES["remedy.yaml"], now).entries == ()
 
 
 def test_images_come_from_a_registry_near_by() -> None:
