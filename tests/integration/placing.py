@@ -39,7 +39,7 @@ SECONDS = 20
 TLS_FAREWELL = 0.25
 """Seconds in which dozens of connections say good-bye before their loop ends."""
 APIS = [
-    {"groupVersion": "v1", "kinds": ["ConfigMap", "Namespace", "Secret", "Service", "ServiceAccount"]},
+    {"groupVersion": "v1", "kinds": ["ConfigMap", "Namespace", "ResourceQuota", "Secret", "Service", "ServiceAccount"]},
     {"groupVersion": "apps/v1", "kinds": ["DaemonSet", "Deployment", "StatefulSet"]},
     {"groupVersion": "apiextensions.k8s.io/v1", "kinds": ["CustomResourceDefinition"]},
     {"groupVersion": "autoscaling/v2", "kinds": ["HorizontalPodAutoscaler"]},

@@ -86,6 +86,12 @@ async def test_a_policy_that_comes_and_goes_moves_the_object(federation: Federat
     uid = placed["spec"]["template"]["uid"]
     await federation.report(ref, {"west": {"state": "Gone", "uid": uid}})
     await federation.placed(ref, lambda found: not parts(found, "tombstones"))
+    others = {"resourceSelectors": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "others"}]}
+    await federation.client.patch(PROPAGATION_POLICIES, "east", {"spec": others}, namespace="default")
+    await federation.placed(ref, lambda found: set(parts(found)) == {"east", "west"})
+    again = {"resourceSelectors": [{"apiVersion": "v1", "kind": "ConfigMap"}], "placement": only("west")}
+    await federation.client.patch(PROPAGATION_POLICIES, "east", {"spec": again}, namespace="default")
+    await federation.placed(ref, lambda found: set(parts(found)) == {"west"})
     await federation.client.delete(PROPAGATION_POLICIES, "east", namespace="default")
     await federation.placed(ref, lambda found: set(parts(found)) == {"east", "west"})
 
@@ -162,6 +168,35 @@ async def test_what_a_workload_names_goes_where_it_goes(federation: Federation) 
     assert parts(placed, "tombstones") == {"west": "NotSelected"}
 
 
+async def test_two_policies_have_one_word_on_what_both_of_their_workloads_name(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    nowhere = policy("nowhere", "Secret", "v1", only("north"))
+    rude = policy("b", "Deployment", "apps/v1", only("west"), select={"name": "b"}, conflictResolution="Overwrite")
+    modest = policy("a", "Deployment", "apps/v1", only("east"), select={"name": "a"}, priority=1)
+    await federation.create(PROPAGATION_POLICIES, nowhere, rude, modest)
+    head = {"name": "key", "namespace": "default"}
+    await federation.create(resources.SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": head})
+    volume = {"name": "v", "secret": {"secretName": "key"}}
+    await federation.create(resources.DEPLOYMENTS, *(deployment(name, volumes=[volume]) for name in "ab"))
+    ref = Ref("", "Secret", "default", "key")
+    placed = await federation.placed(ref, lambda found: set(parts(found)) == {"east", "west"})
+    assert placed["spec"]["policy"] == "default/nowhere"
+    await federation.client.delete(PROPAGATION_POLICIES, "nowhere", namespace="default")
+    await federation.placed(ref, lambda found: "policy" not in found["spec"])
+    assert "conflictResolution" not in (await federation.placed(ref))["spec"]  # the stronger of the two aborts
+    higher = {"spec": {"priority": 2}}
+    await federation.client.patch(PROPAGATION_POLICIES, "b", higher, namespace="default")
+    await federation.placed(ref, lambda found: found["spec"].get("conflictResolution") == "Overwrite")
+
+    await federation.create(PROPAGATION_POLICIES, nowhere)
+    await federation.placed(ref, lambda found: found["spec"].get("policy") == "default/nowhere")
+    alone = {"spec": {"propagateDependencies": False}}
+    await federation.client.patch(PROPAGATION_POLICIES, "a", alone, namespace="default")
+    await federation.placed(ref, lambda found: set(parts(found)) == {"west"})
+
+
 async def test_an_autoscaler_takes_the_number_of_replicas_away(federation: Federation) -> None:
     await federation.join("east")
     await federation.join("west")
@@ -178,6 +213,26 @@ async def test_an_autoscaler_takes_the_number_of_replicas_away(federation: Feder
     await federation.placed(deployment_ref("web"), lambda found: parts(found) == {"east": None, "west": None})
     await federation.client.delete(AUTOSCALERS, "web", namespace="default")
     await federation.placed(deployment_ref("web"), lambda found: sum(filter(None, parts(found).values())) == 3)
+
+
+async def test_a_quota_that_a_policy_selects_is_divided_and_an_autoscaler_by_itself(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    quotas = resources.named("resourcequotas")
+    head = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": "default"}}
+    await federation.create(quotas, {**head, "spec": {"hard": {"requests.cpu": "3", "pods": "10"}}})
+    ref = Ref("", "ResourceQuota", "default", "q")
+    await federation.placed(ref, lambda found: len(parts(found)) == 2 and "hard" not in found["spec"]["clusters"][0])
+    weights = [{"clusters": {"clusterNames": [name]}, "weight": weight} for name, weight in (("east", 2), ("west", 1))]
+    by_weight = {"replicaScheduling": {"weights": weights}}
+    await federation.create(PROPAGATION_POLICIES, policy("q", "ResourceQuota", "v1", by_weight))
+    placed = await federation.placed(ref, lambda found: "hard" in found["spec"]["clusters"][0])
+    east, west = (one["hard"] for one in placed["spec"]["clusters"])
+    assert (east["requests.cpu"], west["requests.cpu"]) == ("2", "1")
+    assert int(east["pods"]) + int(west["pods"]) == 10
+    await federation.client.patch(quotas, "q", {"spec": {"hard": {"requests.cpu": "6"}}}, namespace="default")
+    await federation.placed(ref, lambda found: found["spec"]["clusters"][1]["hard"]["requests.cpu"] == "2")
 
 
 async def test_custom_resources_follow_their_definition_before_members_serve_them(federation: Federation) -> None:
