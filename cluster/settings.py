@@ -7,6 +7,9 @@ of their flags. Source of the Kubernetes ones: kubeadm's layout.
 
 from pathlib import PurePosixPath
 
+KUBERNETES_VERSION = "1.36.2"
+"""The release of Kubernetes that a release of ours behaves as."""
+
 INSTALL_ROOT = PurePosixPath("/opt/hanse")
 RELEASES = INSTALL_ROOT / "releases"
 CURRENT_RELEASE = INSTALL_ROOT / "current"

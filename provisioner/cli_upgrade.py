@@ -17,18 +17,17 @@ from provisioner.command_line import (
     run_to_end,
     working_on,
 )
-from provisioner.errors import InventoryError
 
 if TYPE_CHECKING:
     from provisioner.bundle.build import Bundle
     from provisioner.execution.actions import ActionPlan
     from provisioner.phases.run import Run
-    from provisioner.progress import Progress
 
 
 @click.command()
 @click.argument("name", default="dev")
 @click.option("--to", "release", default="", metavar="RELEASE", help="A release that was imported; default: ours.")
+@click.option("--back", is_flag=True, help="To the release before the last upgrade.")
 @click.option(
     "--batch", type=click.IntRange(1, 100), default=20, show_default=True, help="Workers at once, in percent."
 )
@@ -36,42 +35,52 @@ if TYPE_CHECKING:
 @JSON
 @ASK_BECOME_PASS
 def upgrade(
-    name: str, release: str, batch: int, dry_run: bool, digest: str, as_json: bool, ask_become_pass: bool
+    name: str, release: str, back: bool, batch: int, dry_run: bool, digest: str, as_json: bool, ask_become_pass: bool
 ) -> None:
     """Bring a cluster to another release, host by host; back by itself when one does not serve."""
+    from provisioner.releases import earlier_release
+
+    if back and release:
+        raise click.UsageError("--back names the release itself; leave --to away")
     with working_on(name, as_json, HowToReach.asking(ask_become_pass)) as work:
         run = work.run()
-        bundle = _wanted(work.home.cache, release, work.progress)
-        if work.finish(run, _upgrade(run, bundle, batch, digest, dry_run=dry_run, as_json=as_json)) is not None:
-            work.say(f"Cluster {name} runs release {bundle.digest}.", cluster=name, release=bundle.digest)
+        release = earlier_release(work.home) if back else release
+        bundle, plan = work.finish(run, _upgrade(run, release, batch, digest, dry_run=dry_run, as_json=as_json))
+        if plan is not None:
+            said = f"Cluster {name} runs release {bundle.digest}."
+            work.say(said if len(plan) else f"Nothing to do: {said}", cluster=name, release=bundle.digest)
 
 
 async def _upgrade(
-    run: "Run", bundle: "Bundle", batch: int, digest: str, *, dry_run: bool, as_json: bool
-) -> "ActionPlan | None":
+    run: "Run", release: str, batch: int, digest: str, *, dry_run: bool, as_json: bool
+) -> "tuple[Bundle, ActionPlan | None]":
+    """The release that is meant, and what was done: no plan when none was wanted, an empty one when all runs it."""
     from provisioner.actions.plan_upgrade import plan_upgrade
-    from provisioner.actions.upgrade import find_releases, upgrade
+    from provisioner.actions.upgrade import (
+        check_versions,
+        find_releases,
+        needs_upgrade,
+        releases_everywhere,
+        upgrade,
+    )
+    from provisioner.bundle.build import ensure_bundle
+    from provisioner.execution.actions import ActionPlan
+    from provisioner.releases import find_bundle
 
     with run.progress.phase("Look at what is there"):
         current = await find_releases(run)
-    plan = plan_upgrade(run.spec, current, bundle.digest, batch_percent=batch)
+        if release:
+            bundle = find_bundle(run.home, release, releases_everywhere(run))
+        else:
+            bundle = await asyncio.to_thread(ensure_bundle, run.home.cache, run.progress.line)
+    check_versions(run, bundle)
+    if not needs_upgrade(run, bundle):
+        plan = ActionPlan("upgrade", run.spec.name)
+    else:
+        plan = plan_upgrade(run.spec, current, bundle.digest, batch_percent=batch)
     if not plan_is_wanted(plan, digest, dry_run=dry_run, as_json=as_json):
-        return None
-    return await upgrade(run, bundle, batch_percent=batch)
-
-
-def _wanted(cache: Path, release: str, progress: "Progress") -> "Bundle":
-    from provisioner.bundle.build import ensure_bundle
-    from provisioner.bundle.files import imported
-
-    if not release:
-        return ensure_bundle(cache, progress.line)
-    if found := imported(cache, release):
-        return found
-    raise InventoryError(
-        f"there is no release {release}", why=f"{cache / 'imported'} does not hold it",
-        next_step="Bring it in with `provision bundle import FILE`.",
-    )  # fmt: skip
+        return bundle, None
+    return bundle, await upgrade(run, bundle, batch_percent=batch) if len(plan) else plan
 
 
 @click.group()

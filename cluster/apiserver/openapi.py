@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from cluster import settings
 from cluster.api import schema as api_schema
 from cluster.api.resources import Resource
 from cluster.apiserver import openapi_paths
@@ -21,7 +22,7 @@ from cluster.apiserver.openapi_paths import STATUS, Names
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import NotAcceptable
 
-VERSION = "v1.36.2"
+VERSION = f"v{settings.KUBERNETES_VERSION}"
 _INFO = {"title": "Kubernetes", "version": VERSION}
 _DEFINITIONS = Path(api_schema.__file__).parent / "generated" / "openapi.json"
 _META = openapi_paths.META

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from cluster import settings
 from cluster.apiserver import responses
 from cluster.apiserver.aggregation.aggregator import Aggregator
 from cluster.apiserver.custom_resources.serving import CustomResources
@@ -33,7 +34,7 @@ VERSION: Mapping[str, Any] = {
     "emulationMinor": "36",
     "minCompatibilityMajor": "1",
     "minCompatibilityMinor": "35",
-    "gitVersion": "v1.36.2",
+    "gitVersion": f"v{settings.KUBERNETES_VERSION}",
     "gitCommit": "",
     "gitTreeState": "clean",
     "buildDate": "1970-01-01T00:00:00Z",

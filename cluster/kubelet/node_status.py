@@ -9,8 +9,9 @@ from cluster.kubelet.resources import amounts, parse_amount
 from cluster.kubelet.runtime import Image, RuntimeCondition, RuntimeVersion
 from cluster.kubelet.settings import KubeletSettings
 from cluster.machinery.objects import Object
+from cluster.settings import KUBERNETES_VERSION
 
-KUBELET_VERSION = "v1.36.2"
+KUBELET_VERSION = f"v{KUBERNETES_VERSION}"
 """The API level that this kubelet serves; version skew checks look at it."""
 MAX_IMAGES = 50
 """More would make every Node object large. Source: upstream --node-status-max-images."""

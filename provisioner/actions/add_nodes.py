@@ -11,7 +11,6 @@ from cluster.machinery.status_errors import NotFound
 from inventory.model import HostSpec, Provider
 from provisioner.actions.plan_nodes import plan_addition
 from provisioner.actions.telling import admin_client, told_by
-from provisioner.bundle.build import ensure_bundle
 from provisioner.execution.actions import ActionPlan
 from provisioner.execution.carry_out import Step, carry_out
 from provisioner.execution.ledger import Ledger
@@ -35,6 +34,7 @@ from provisioner.phases.run import Run
 from provisioner.phases.validate_hosts import validate_hosts
 from provisioner.preflight.results import errors_of
 from provisioner.preflight.run import preflight
+from provisioner.releases import bundle_of
 from provisioner.state import ClusterRecord
 
 
@@ -49,7 +49,7 @@ async def add_nodes(run: Run, new: Sequence[HostSpec], record: ClusterRecord) ->
             `provision cluster` as well.
     """
     plan = plan_addition(run.spec, new)
-    run.bundle = await asyncio.to_thread(ensure_bundle, run.home.cache, run.progress.line)
+    run.bundle = await asyncio.to_thread(bundle_of, run.home, run.progress.line)
     run.home.write_record(record)
     ledger = Ledger(run.home.ledger, plan.verb)
     async with admin_client(run) as client, contextlib.AsyncExitStack() as locks:

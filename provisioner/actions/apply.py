@@ -18,7 +18,6 @@ from cluster.machinery.status_errors import ApiError
 from inventory.model import HostSpec, Provider, Role
 from provisioner import kubeconfig
 from provisioner.actions.telling import admin_client
-from provisioner.bundle.build import ensure_bundle
 from provisioner.errors import ProvisionError
 from provisioner.facts.host_facts import units_of
 from provisioner.machines.base import MachineState
@@ -46,6 +45,7 @@ from provisioner.phases.validate_hosts import unfit_hosts, validate_hosts
 from provisioner.plan import Change, Observed, make_plan, needing_files, needing_release
 from provisioner.preflight.results import errors_of, warnings_of
 from provisioner.preflight.run import preflight
+from provisioner.releases import bundle_of, keep_release
 from provisioner.state import ClusterRecord, write_atomically
 
 VIRTUAL_ADDRESS_PATIENCE = 20.0  # seconds until a master holds the API's virtual address; two are usual
@@ -73,6 +73,8 @@ async def apply_cluster(run: Run, record: ClusterRecord) -> tuple[Change, ...]:
         validate_hosts(run.spec, run.facts, run.skipped_checks)
         run.home.write_record(record)
         await _apply(run, observed)
+    if run.bundle is not None and not run.spec.federation:
+        await asyncio.to_thread(keep_release, run.home, run.bundle)
     await write_kubeconfig(run)
     return changes
 
@@ -100,7 +102,8 @@ async def observe(run: Run) -> Observed:
 
 
 async def _ensure_bundle(run: Run) -> None:
-    run.bundle = await asyncio.to_thread(ensure_bundle, run.home.cache, run.progress.line)
+    """The cluster's own release; what is installed here when it has none yet. A federation follows what is here."""
+    run.bundle = await asyncio.to_thread(bundle_of, run.home, run.progress.line)
 
 
 async def _look_at_hosts(run: Run, hosts: Sequence[HostSpec]) -> None:

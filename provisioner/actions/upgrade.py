@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from cluster.client.rest import ApiClient
 from inventory.model import HostSpec, Role
-from provisioner.actions.plan_upgrade import plan_upgrade, releases_of
+from provisioner.actions.plan_upgrade import check_skew, plan_upgrade, releases_of
 from provisioner.actions.snapshot_etcd import take_snapshot
 from provisioner.actions.telling import admin_client, told_by
 from provisioner.bundle.build import Bundle
@@ -20,7 +20,7 @@ from provisioner.errors import ProvisionError
 from provisioner.execution.actions import ActionPlan
 from provisioner.execution.carry_out import Step, carry_out
 from provisioner.execution.ledger import Ledger
-from provisioner.facts.host_facts import units_of
+from provisioner.facts.host_facts import HostFacts, units_of
 from provisioner.phases.connect import connect_hosts, locked_hosts
 from provisioner.phases.gate import wait_serving
 from provisioner.phases.gather_facts import gather_facts
@@ -31,6 +31,7 @@ from provisioner.phases.run import Run
 from provisioner.phases.start_control_plane import start_control_plane
 from provisioner.phases.start_etcd import restart_member
 from provisioner.plan import units_to_restart
+from provisioner.releases import begin_upgrade, end_upgrade, keep_release, read_kept
 
 KEPT_SNAPSHOTS = 48
 
@@ -59,26 +60,72 @@ async def upgrade(run: Run, bundle: Bundle, *, batch_percent: int) -> ActionPlan
         RolledBackError: a gate did not open.
         ProvisionError: something failed before any host was changed, or going back failed as well.
     """
-    before = {host.name: run.facts_of(host).release for host in run.spec.hosts}
-    plan = plan_upgrade(run.spec, releases_of(list(before.values())), bundle.digest, batch_percent=batch_percent)
+    before = releases_before(run, bundle)
+    current = releases_of([run.facts_of(host).release for host in run.spec.hosts])
+    plan = plan_upgrade(run.spec, current, bundle.digest, batch_percent=batch_percent)
     ledger = Ledger(run.home.ledger, plan.verb)
     async with locked_hosts(run), admin_client(run) as client:
         work = _Upgrading(dataclasses.replace(run, bundle=bundle), client)
+        begin_upgrade(run.home, bundle)
         with run.progress.phase("Upgrade"), ledger.running(f"upgrade to {bundle.digest}"):
             try:
                 await carry_out(plan, work.steps(), ledger, tell=told_by(run))
             except ProvisionError as failure:
-                changed = await _on(run, bundle.digest)
+                changed = await _on(run, bundle.digest, before)
+                if changed:
+                    await _roll_back(run, client, before, changed, ledger)
+                end_upgrade(run.home)
                 if not changed:
                     raise
-                await _roll_back(run, client, before, changed, ledger, failure)
+                raise RolledBackError(
+                    "the new release did not serve, and every host runs the old one again", why=str(failure),
+                    next_step="Read the logs that it names; the cluster is as it was.",
+                ) from failure  # fmt: skip
+        await asyncio.to_thread(keep_release, run.home, bundle)
     return plan
 
 
-async def _on(run: Run, digest: str) -> list[HostSpec]:
-    """Hosts that were brought to this release, or half."""
+def releases_before(run: Run, bundle: Bundle) -> dict[str, str]:
+    """
+    Host name -> what it goes back to if the new release does not serve: what it runs, and where an earlier run has
+    brought it to the new one already, the cluster's own.
+    """
+    kept = read_kept(run.home)
+    own = kept.current.digest if kept else ""
+    found = {host.name: run.facts_of(host).release for host in run.spec.hosts}
+    return {name: own or now if now == bundle.digest else now for name, now in found.items()}
+
+
+def needs_upgrade(run: Run, bundle: Bundle) -> bool:
+    """Whether a host runs, or is meant to run, anything else. Its facts are known."""
+    kept = read_kept(run.home)
+    if kept is None or kept.going_to or kept.current.digest != bundle.digest:
+        return True
+    return not all(is_upgraded(host, run.facts_of(host), bundle.digest) for host in run.spec.hosts)
+
+
+def is_upgraded(host: HostSpec, facts: HostFacts, digest: str) -> bool:
+    runs = all(facts.unit(unit).active and not facts.unit(unit).stale for unit in units_of(host))
+    return facts.release == digest and runs
+
+
+def check_versions(run: Run, bundle: Bundle) -> None:
+    """Raises InventoryError when the new release may not follow what hosts run. Their facts are known."""
+    facts = [run.facts_of(host) for host in run.spec.hosts]
+    for have in sorted({one.releases.get(one.release, "") for one in facts} - {""}):
+        check_skew(have, bundle.kubernetes)
+
+
+def releases_everywhere(run: Run) -> dict[str, str]:
+    """Digest -> version of Kubernetes, of the releases that every host has unpacked."""
+    found = [run.facts_of(host).releases for host in run.spec.hosts]
+    return {digest: version for digest, version in found[0].items() if all(digest in other for other in found)}
+
+
+async def _on(run: Run, digest: str, before: Mapping[str, str]) -> list[HostSpec]:
+    """Hosts that were brought to this release, or half, from another one."""
     await gather_facts(run, run.spec.hosts)
-    return [host for host in run.spec.hosts if run.facts_of(host).release == digest]
+    return [host for host in run.spec.hosts if run.facts_of(host).release == digest != before[host.name]]
 
 
 async def _roll_back(
@@ -87,9 +134,8 @@ async def _roll_back(
     before: Mapping[str, str],
     changed: Sequence[HostSpec],
     ledger: Ledger,
-    failure: ProvisionError,
 ) -> None:
-    """The last that was upgraded first. Raises RolledBackError, or what kept it from going back."""
+    """The last that was upgraded first. Raises what kept it from going back."""
     tell = told_by(run)
     with run.progress.phase("Roll back"):
         for host in reversed(changed):
@@ -101,10 +147,6 @@ async def _roll_back(
             await tell(
                 ledger.write("done", action=f"{host.name}/roll back", host=host.name, what=f"runs {old.digest} again")
             )
-    raise RolledBackError(
-        "the new release did not serve, and every host runs the old one again", why=str(failure),
-        next_step="Read the logs that it names; the cluster is as it was.",
-    ) from failure  # fmt: skip
 
 
 class _Upgrading:
@@ -164,9 +206,7 @@ class _Upgrading:
 
     async def _is_upgraded(self, host: HostSpec) -> bool:
         await gather_facts(self._run, [host])
-        facts = self._run.facts_of(host)
-        runs = all(facts.unit(unit).active and not facts.unit(unit).stale for unit in units_of(host))
-        return facts.release == self._digest and runs
+        return is_upgraded(host, self._run.facts_of(host), self._digest)
 
     async def gate(self, host: HostSpec) -> None:
         """Raises ProvisionError when it does not serve in time."""

@@ -7,6 +7,7 @@ The file is a tar of `bundle.json` (digest, sha256 and size of the archive, vers
 import hashlib
 import io
 import json
+import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import IO, Any
 
 from provisioner.bundle.build import Bundle
 from provisioner.errors import InventoryError, ProvisionError
+from provisioner.state import write_atomically
 
 _NOTE, _ARCHIVE = "bundle.json", "release.tar.zst"
 _MAX_NOTE = 4096
@@ -56,10 +58,31 @@ def import_bundle(source: Path, cache: Path) -> Bundle:
             f"{source} is no bundle", why=str(error) or type(error).__name__,
             next_step="Make one with `provision bundle export FILE` where registries can be reached.",
         ) from error  # fmt: skip
-    archive = folder / f"{note['digest']}.tar.zst"
-    Path(out.name).rename(archive)
-    (folder / f"{note['digest']}.json").write_text(json.dumps(note))
+    try:
+        note["kubernetes"] = _kubernetes_in(Path(out.name), source)
+        archive = folder / f"{note['digest']}.tar.zst"
+        Path(out.name).rename(archive)
+    except BaseException:
+        Path(out.name).unlink(missing_ok=True)
+        raise
+    write_atomically(folder / f"{note['digest']}.json", json.dumps(note).encode(), mode=0o644)
     return _bundle(note, archive)
+
+
+def _kubernetes_in(archive: Path, source: Path) -> str:
+    """What the release itself says that it serves. Raises InventoryError."""
+    try:
+        with subprocess.Popen(["zstd", "-dcq", str(archive)], stdout=subprocess.PIPE) as unpacking:
+            with tarfile.open(fileobj=unpacking.stdout, mode="r|") as tar:
+                facts = next((tar.extractfile(one) for one in tar if one.name == "./release.json"), None)
+                told: Any = json.loads(facts.read(_MAX_NOTE)) if facts else None
+            unpacking.kill()
+        return str(told["kubernetes"])
+    except (OSError, tarfile.TarError, ValueError, TypeError, KeyError) as error:
+        raise InventoryError(
+            f"{source} holds no release", why=f"its release.json cannot be read: {str(error) or type(error).__name__}",
+            next_step="Make one with `provision bundle export FILE` where registries can be reached.",
+        ) from error  # fmt: skip
 
 
 def imported(cache: Path, digest: str) -> Bundle | None:
@@ -71,7 +94,7 @@ def imported(cache: Path, digest: str) -> Bundle | None:
 
 
 def _bundle(note: dict[str, Any], archive: Path) -> Bundle:
-    return Bundle(note["digest"], archive, archive.stat().st_size, note["sha256"])
+    return Bundle(note["digest"], archive, archive.stat().st_size, note["sha256"], note["kubernetes"])
 
 
 def _read_note(tar: tarfile.TarFile) -> dict[str, Any]:

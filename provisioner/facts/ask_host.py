@@ -110,6 +110,15 @@ def laid_down() -> str:
     return digest.hexdigest() if records else ""
 
 
+def kubernetes_of(folder: str) -> str:
+    """The version that an unpacked release serves; empty when it does not say."""
+    try:
+        with open(os.path.join(folder, "release.json")) as file:
+            return str(json.load(file).get("kubernetes", ""))
+    except (OSError, ValueError):
+        return ""
+
+
 def inputs_in(lines: "list[str]") -> str:
     for line in lines:
         _, found, value = line.partition("HANSE_INPUTS=")
@@ -150,6 +159,7 @@ def main() -> None:
     held, mtu = interfaces()
     releases = "/opt/hanse/releases"
     current = "/opt/hanse/current"
+    unpacked = [n for n in os.listdir(releases) if "." not in n] if os.path.isdir(releases) else []
     has_systemd = os.path.isdir("/run/systemd/system")
     answer: dict[str, Any] = {
         "os": os_release(),
@@ -167,7 +177,7 @@ def main() -> None:
         "mtu": mtu,
         "missing_programs": [name for name in PROGRAMS if shutil.which(name) is None],
         "release": os.path.basename(os.readlink(current)) if os.path.islink(current) else "",
-        "releases": [n for n in os.listdir(releases) if "." not in n] if os.path.isdir(releases) else [],
+        "releases": {name: kubernetes_of(os.path.join(releases, name)) for name in unpacked},
         "laid_down": laid_down(),
         "units": units(question["units"]) if has_systemd else {},
     }

@@ -90,8 +90,8 @@ class HostFacts:
     missing_programs: tuple[str, ...] = ()
     release: str = ""
     """What /opt/hanse/current points to."""
-    releases: tuple[str, ...] = ()
-    """Digests that are unpacked."""
+    releases: Mapping[str, str] = field(default_factory=dict)
+    """Digest -> version of Kubernetes that it serves, of what is unpacked."""
     laid_down: str = ""
     """Hash over every file that the roles' records name; empty when there is none."""
     units: Mapping[str, UnitFacts] = field(default_factory=dict)
@@ -147,7 +147,7 @@ def parse_facts(told: Mapping[str, Any], asked_at: float) -> HostFacts:
         swap=told["swap"],
         missing_programs=tuple(told["missing_programs"]),
         release=told["release"],
-        releases=tuple(told["releases"]),
+        releases=dict(told["releases"]),
         laid_down=told["laid_down"],
         units=units,
     )

@@ -37,6 +37,7 @@ async def share_bundle(run: Run) -> None:
     bundle, folder = run.bundle, run.provider.shared_releases
     assert bundle is not None  # noqa: S101 - the bundle is ensured before hosts are asked what they lack
     if folder is not None and not (folder / bundle.digest).exists():
+        require_archive(bundle)
         await asyncio.to_thread(_unpack, bundle, folder)
 
 
@@ -61,10 +62,21 @@ async def push_bundle(run: Run, hosts: Sequence[HostSpec]) -> None:
         seen = await run.transport(host).run(["test", "-d", f"{settings.RELEASES}/{bundle.digest}"])
         if seen.exit_code == 0:
             return
+        require_archive(bundle)
         await send_bundle(run.transport(host), bundle)
         run.progress.line(f"has release {bundle.digest} ({bundle.size / 1e6:.0f} MB)", host.name)
 
     await for_each(hosts, one)
+
+
+def require_archive(bundle: Bundle) -> None:
+    """Raises ProvisionError when hosts that lack the release could not get it from here."""
+    if not bundle.archive.exists():
+        raise ProvisionError(
+            f"release {bundle.digest} is not at hand", why=f"there is no {bundle.archive}, and a host lacks it",
+            next_step="Put it back with `provision bundle import FILE`, then `provision upgrade NAME --to` it; without "
+            "--to the cluster gets the release that is installed here.",
+        )  # fmt: skip
 
 
 async def send_bundle(transport: Transport, bundle: Bundle) -> None:

@@ -154,4 +154,33 @@ def test_every_host_gets_the_other_release_and_no_write_is_lost(cluster: Operato
     assert set(writer.acknowledged) <= found
     assert {pod["metadata"]["uid"] for pod in cluster.get("pods", "-A")["items"]} >= pods
     again = cluster.provision("upgrade", NAME, "--to", digest)
-    assert again.code == 0, again.err
+    assert (again.code, again.out) == (0, f"Nothing to do: Cluster {NAME} runs release {digest}.\n"), again.err
+
+
+def test_the_cluster_stays_on_its_release_until_it_is_upgraded(cluster: Operator) -> None:
+    [now] = releases(cluster)
+
+    done = cluster.provision("cluster", NAME)
+
+    assert done.code == 0, done.err
+    assert "Nothing to do" in done.out
+    assert f"stays on its release {now}; `provision upgrade {NAME}`" in done.err
+
+
+@pytest.mark.parametrize(("version", "said"), [("1.35.4", "cannot go back to"), ("1.38.0", "at once")])
+def test_a_release_of_another_age_is_refused(cluster: Operator, work: pathlib.Path, version: str, said: str) -> None:
+    strange = other_release(cluster, work, version, {"release.json": json.dumps({"kubernetes": version})})
+
+    done = cluster.provision("upgrade", NAME, "--to", strange)
+
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_the_earlier_release_is_gone_back_to(cluster: Operator) -> None:
+    [later] = releases(cluster)
+
+    done = carry_out(cluster, "roll_back")
+
+    assert done.code == 0, done.err + done.out
+    assert releases(cluster) != {later}

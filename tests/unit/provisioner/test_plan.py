@@ -23,7 +23,7 @@ def finished(spec: ClusterSpec) -> Observed:
     facts = {
         host.name: HostFacts(
             release=RELEASE,
-            releases=(RELEASE,),
+            releases={RELEASE: "1.36.2"},
             laid_down="files",
             units={unit: UnitFacts(active=True) for unit in units_of(host)},
         )

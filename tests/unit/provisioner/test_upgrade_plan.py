@@ -1,9 +1,11 @@
 """In which order hosts get a release, and which releases may follow which."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
 import pathlib
+import subprocess
 import tarfile
 
 import pytest
@@ -51,26 +53,29 @@ def test_going_back_and_leaving_one_out_are_refused(have: str, wanted: str, said
         check_skew(have, wanted)
 
 
-def a_bundle(folder: pathlib.Path) -> Bundle:
-    archive = folder / "0123456789abcdef.tar.zst"
-    archive.write_bytes(b"packed")
-    return Bundle("0123456789abcdef", archive, 6, "abfc82ea6da5ac0b9b48bbb2ad2b2cb1b3c1d8fd6be37ea83fa2e5d2b6bd0d1f")
+def a_bundle(folder: pathlib.Path, digest: str = "0123456789abcdef", kubernetes: str = "1.37.1") -> Bundle:
+    archive = folder / f"{digest}.tar.zst"
+    (folder / "release.json").write_text(json.dumps({"kubernetes": kubernetes}))
+    pack = ["tar", "--zstd", "-C", str(folder), "-cf", str(archive), "./release.json"]
+    subprocess.run(pack, check=True)
+    content = archive.read_bytes()
+    return Bundle(archive.name[:16], archive, len(content), hashlib.sha256(content).hexdigest(), kubernetes)
 
 
 def test_a_bundle_goes_out_in_one_file_and_in_again(tmp_path: pathlib.Path) -> None:
     bundle = a_bundle(tmp_path)
-    bundle = Bundle(bundle.digest, bundle.archive, 6, hashlib.sha256(b"packed").hexdigest())
     export_bundle(bundle, tmp_path / "file")
 
     found = import_bundle(tmp_path / "file", tmp_path / "cache")
 
-    assert (found.digest, found.archive.read_bytes()) == (bundle.digest, b"packed")
+    assert (found.digest, found.archive.read_bytes()) == (bundle.digest, bundle.archive.read_bytes())
+    assert found.kubernetes == "1.37.1"
     assert imported(tmp_path / "cache", bundle.digest) == found
     assert imported(tmp_path / "cache", "other") is None
 
 
 def test_a_bundle_that_changed_on_its_way_is_refused(tmp_path: pathlib.Path) -> None:
-    export_bundle(a_bundle(tmp_path), tmp_path / "file")
+    export_bundle(dataclasses.replace(a_bundle(tmp_path), archive_sha256="0" * 64), tmp_path / "file")
     with pytest.raises(InventoryError, match="its sha256 is"):
         import_bundle(tmp_path / "file", tmp_path / "cache")
     assert [path for path in (tmp_path / "cache" / "imported").iterdir() if path.is_file()] == []

@@ -144,7 +144,7 @@ def test_a_unit_is_stale_when_it_was_started_with_other_inputs() -> None:
         "os": {"ID": "debian"}, "architecture": "x86_64", "python": [3, 11], "glibc": [2, 36], "cgroup_version": 1,
         "systemd": True, "memory": 1, "free": {}, "time": 101.0, "listening": {"22": ["sshd", "ssh"]},
         "addresses": {}, "mtu": {},
-        "swap": False, "missing_programs": [], "release": "a", "releases": ["a"], "laid_down": "x",
+        "swap": False, "missing_programs": [], "release": "a", "releases": {"a": "1.36.2"}, "laid_down": "x",
         "units": {"kubelet": unit},
     }  # fmt: skip
 
