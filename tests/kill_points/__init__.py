@@ -1,0 +1,1 @@
+"""Verbs that are killed, interrupted and cut off anywhere, and have to converge all the same."""
