@@ -1,7 +1,8 @@
 """`provision nodes …`: hosts come, go and are replaced."""
 
+import functools
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,21 +15,21 @@ from provisioner.command_line import (
     JSON,
     SKIP,
     HowToReach,
+    Work,
     connected,
-    home_of,
-    new_run,
-    print_json,
-    reported,
-    require_record,
     run_to_end,
     sudo_password,
+    working_on,
 )
 
 if TYPE_CHECKING:
+    from inventory.model import ClusterSpec, HostSpec
     from provisioner.actions.change_masters import Plan
     from provisioner.actions.pending_change import PendingChange
     from provisioner.actions.plan_masters import Change
+    from provisioner.execution.actions import ActionPlan
     from provisioner.phases.run import Run
+    from provisioner.state import ClusterRecord
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -71,39 +72,37 @@ def add(
 ) -> None:
     """Add workers, or masters. Workers are touched alone; that there are other masters is told to all hosts."""
     from provisioner.actions import plan_nodes
-    from provisioner.actions.add_nodes import add_nodes
     from provisioner.actions.begin_change import first_change, resumed_change
+    from provisioner.actions.describe import describe_record
     from provisioner.actions.grown import grown
+    from provisioner.actions.joining import joining
     from provisioner.actions.pending_change import begun
 
     how = HowToReach(accept_new_host_keys, sudo_password(ask_become_pass), skipped)
     typed = _typed("add", name, *(("--control-plane",) if control_plane else ()), count=count, inventory=inventory)
-    with reported(as_json) as progress:
-        home = home_of(name)
-        have = require_record(home)
-        with home.lock():
-            if pending := begun(home, typed):
-                change = resumed_change(home, "nodes add", pending, dead=False)
-                names = list(pending.coming)
+    wanted = _wanted(digest, dry_run=dry_run, as_json=as_json)
+    planned = functools.partial(plan_is_wanted, digest=digest, dry_run=dry_run, as_json=as_json)
+    with working_on(name, as_json, how) as work:
+        home, record = work.home, work.record
+        spec = describe_record(home, record)
+        pending = begun(home, typed)
+        if pending:
+            change = resumed_change(home, "nodes add", pending, dead=False)
+            names, done = list(pending.coming), _carry_out(work.run(spec), change, pending, wanted, resumed=True)
+        elif coming := joining(home, spec, typed):
+            names, done = [host.name for host in coming], _add_workers(work, spec, record, coming, typed, planned)
+        else:
+            spec, record, new = grown(home, count, inventory, control_plane=control_plane)
+            plan_nodes.check_addition(spec, new)
+            names = [host.name for host in new]
+            change, begins = first_change(home, "nodes add", record, new, (), dead=False, command=typed)
+            if change.concerns_masters:
+                done = _carry_out(work.run(change.before), change, begins, wanted, resumed=False)
             else:
-                spec, record, new = grown(home, count, inventory, control_plane=control_plane)
-                plan_nodes.check_addition(spec, new)
-                names = [host.name for host in new]
-                change, begins = first_change(home, "nodes add", record, new, (), dead=False, command=typed)
-            if pending or change.concerns_masters:
-                run = new_run(home, change.before, have, progress, how)
-                wanted = _wanted(digest, dry_run=dry_run, as_json=as_json)
-                if not _carry_out(run, change, pending or begins, wanted, resumed=bool(pending)):
-                    return
-            else:
-                plan = plan_nodes.plan_addition(spec, new)
-                if not plan_is_wanted(plan, digest, dry_run=dry_run, as_json=as_json):
-                    return
-                run = new_run(home, spec, record, progress, how)
-                run_to_end(connected(run, add_nodes(run, new, record)))
-        progress.end()
-        many = f"{len(names)} more {'master' if control_plane else 'node'}{'s' if len(names) > 1 else ''}"
-        _tell(as_json, {"cluster": name, "added": names}, f"Cluster {name} has {many}: {', '.join(names)}.")
+                done = _add_workers(work, spec, record, new, typed, planned)
+        if done:
+            many = f"{len(names)} more {'master' if control_plane else 'node'}{'s' if len(names) > 1 else ''}"
+            work.say(f"Cluster {name} has {many}: {', '.join(names)}.", cluster=name, added=names)
 
 
 @nodes.command()
@@ -133,29 +132,26 @@ def remove(
 
     how = HowToReach(False, sudo_password(ask_become_pass))
     typed = _typed("remove", name, *hosts)
-    with reported(as_json) as progress:
-        home = home_of(name)
-        record = require_record(home)
-        with home.lock():
-            spec = describe_record(home, record)
-            if pending := begun(home, typed):
-                change, names = resumed_change(home, "nodes remove", pending, dead=dead), list(pending.going)
-            else:
-                going = plan_nodes.hosts_named(spec, hosts)
-                left, names = without(record, spec, going), [host.name for host in going]
-                change, begins = first_change(home, "nodes remove", left, (), going, dead=dead, command=typed)
-            run = new_run(home, spec, record, progress, how)
-            if pending or change.concerns_masters:
-                wanted = _wanted(digest, dry_run=dry_run, as_json=as_json)
-                if not _carry_out(run, change, pending or begins, wanted, drain_timeout, resumed=bool(pending)):
-                    return
-            else:
-                plan = plan_nodes.plan_removal(spec, going, dead=dead)
-                if not plan_is_wanted(plan, digest, dry_run=dry_run, as_json=as_json):
-                    return
-                run_to_end(connected(run, remove_nodes(run, going, left, dead=dead, patience=drain_timeout)))
-        progress.end()
-        _tell(as_json, {"cluster": name, "removed": names}, f"Cluster {name} is without {', '.join(names)}.")
+    with working_on(name, as_json, how) as work:
+        home, record = work.home, work.record
+        spec = describe_record(home, record)
+        if pending := begun(home, typed):
+            change, names = resumed_change(home, "nodes remove", pending, dead=dead), list(pending.going)
+        else:
+            going = plan_nodes.hosts_named(spec, hosts)
+            left, names = without(record, spec, going), [host.name for host in going]
+            change, begins = first_change(home, "nodes remove", left, (), going, dead=dead, command=typed)
+        run = work.run(spec)
+        if pending or change.concerns_masters:
+            wanted = _wanted(digest, dry_run=dry_run, as_json=as_json)
+            if not _carry_out(run, change, pending or begins, wanted, drain_timeout, resumed=bool(pending)):
+                return
+        else:
+            plan = plan_nodes.plan_removal(spec, going, dead=dead)
+            if not plan_is_wanted(plan, digest, dry_run=dry_run, as_json=as_json):
+                return
+            work.finish(run, remove_nodes(run, going, left, dead=dead, patience=drain_timeout))
+        work.say(f"Cluster {name} is without {', '.join(names)}.", cluster=name, removed=names)
 
 
 @nodes.command()
@@ -191,27 +187,23 @@ def replace(
 
     how = HowToReach(accept_new_host_keys, sudo_password(ask_become_pass), skipped)
     typed = _typed("replace", name, *hosts, inventory=inventory)
-    with reported(as_json) as progress:
-        home = home_of(name)
-        record = require_record(home)
-        with home.lock():
-            spec = describe_record(home, record)
-            pending = begun(home, typed)
-            if pending:
-                change = resumed_change(home, "nodes replace", pending, dead=dead)
-            else:
-                going = plan_nodes.hosts_named(spec, hosts)
-                _, after, new = replaced(home, going, inventory)
-                change, pending = first_change(home, "nodes replace", after, new, going, dead=dead, command=typed)
-            run = new_run(home, spec, record, progress, how)
-            wanted = _wanted(digest, dry_run=dry_run, as_json=as_json)
-            resumed = begun(home, typed) is not None
-            if not _carry_out(run, change, pending, wanted, drain_timeout, resumed=resumed):
-                return
-        progress.end()
+    with working_on(name, as_json, how) as work:
+        home = work.home
+        spec = describe_record(home, work.record)
+        pending = begun(home, typed)
+        resumed = pending is not None
+        if pending:
+            change = resumed_change(home, "nodes replace", pending, dead=dead)
+        else:
+            going = plan_nodes.hosts_named(spec, hosts)
+            _, after, new = replaced(home, going, inventory)
+            change, pending = first_change(home, "nodes replace", after, new, going, dead=dead, command=typed)
+        wanted = _wanted(digest, dry_run=dry_run, as_json=as_json)
+        if not _carry_out(work.run(spec), change, pending, wanted, drain_timeout, resumed=resumed):
+            return
         pairs = ", ".join(f"{new} for {old}" for new, old in zip(pending.coming, pending.going, strict=True))
-        done = {"cluster": name, "added": list(pending.coming), "removed": list(pending.going)}
-        _tell(as_json, done, f"Cluster {name} has {pairs}.")
+        added, removed = list(pending.coming), list(pending.going)
+        work.say(f"Cluster {name} has {pairs}.", cluster=name, added=added, removed=removed)
 
 
 def _typed(verb: str, name: str, *words: str, count: int | None = None, inventory: Path | None = None) -> list[str]:
@@ -241,8 +233,23 @@ def _carry_out(
     return run_to_end(connected(run, work)) is not None
 
 
-def _tell(as_json: bool, done: dict[str, Any], words: str) -> None:
-    if as_json:
-        print_json({"event": "done", **done})
-    else:
-        click.echo(words)
+def _add_workers(
+    work: "Work",
+    spec: "ClusterSpec",
+    record: "ClusterRecord",
+    coming: "Sequence[HostSpec]",
+    typed: "Sequence[str]",
+    planned: "Callable[[ActionPlan], bool]",
+) -> bool:
+    """Whether it was wanted."""
+    from provisioner.actions.add_nodes import add_nodes
+    from provisioner.actions.joining import begin_joining, end_joining
+    from provisioner.actions.plan_nodes import plan_addition
+
+    if not planned(plan_addition(spec, coming)):
+        return False
+    begin_joining(work.home, typed, [host.name for host in coming])
+    run = work.run(spec, record)
+    work.finish(run, add_nodes(run, coming, record))
+    end_joining(work.home)
+    return True

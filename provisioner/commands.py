@@ -46,6 +46,7 @@ def carry_out(
     from provisioner import kubeconfig
     from provisioner.actions.apply import apply_cluster
     from provisioner.actions.describe import describe_wish
+    from provisioner.actions.joining import end_joining
 
     existed = home.path.exists()
     spec, record = describe_wish(home, wish)
@@ -53,6 +54,7 @@ def carry_out(
         run = new_run(home, spec, record, progress, how)
         try:
             changes = run_to_end(connected(run, apply_cluster(run, record)))
+            end_joining(home)
         except BaseException:
             if not existed and home.read_record() is None:
                 home.remove()  # nothing was made, so nothing is remembered

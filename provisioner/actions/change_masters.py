@@ -19,7 +19,6 @@ from provisioner.actions.plan_masters import Change, plan_change
 from provisioner.actions.remove_nodes import Leaving
 from provisioner.actions.snapshot_etcd import take_snapshot
 from provisioner.actions.telling import told_by
-from provisioner.bundle.build import ensure_bundle
 from provisioner.errors import HostUnreachableError
 from provisioner.execution.actions import ActionPlan
 from provisioner.execution.carry_out import Step, carry_out
@@ -46,6 +45,7 @@ from provisioner.phases.revoke_certificates import is_revoked, revoke_host
 from provisioner.phases.run import Run
 from provisioner.phases.start_control_plane import start_control_plane
 from provisioner.phases.start_etcd import start_etcd
+from provisioner.releases import bundle_of
 from provisioner.transports.base import Transport
 
 KEPT_SNAPSHOTS = 48
@@ -122,7 +122,7 @@ async def change_masters(run: Run, plan: Plan, *, patience: float) -> None:
     Raises ProvisionError; the same command goes on.
     """
     change = plan.change
-    run.bundle = await asyncio.to_thread(ensure_bundle, run.home.cache, run.progress.line)
+    run.bundle = await asyncio.to_thread(bundle_of, run.home, run.progress.line)
     ledger = Ledger(run.home.ledger, plan.actions.verb)
     then = dataclasses.replace(run, spec=change.after)
     # Hosts that go are locked by whoever cleans them.

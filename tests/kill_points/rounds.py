@@ -120,7 +120,7 @@ def _converge(world: World, verb: Verb) -> list[str]:
 
 def _is_done(world: World, verb: Verb) -> bool:
     """`nodes add` and `nodes remove` that have come to their end would do more, or find nothing, when run again."""
-    if verb.name not in ("add", "remove"):
-        return False
     there = len(world.site.status().get("hosts") or ())
-    return bool(there == world.masters + (2 if verb.name == "add" else 1))
+    if verb.name == "add":
+        return there == world.masters + 2 and not (world.site.state.path / "joining.json").exists()
+    return verb.name == "remove" and there == world.masters + 1

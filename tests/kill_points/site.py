@@ -138,4 +138,4 @@ def _below(folder: Path, skipped: tuple[str, ...]) -> list[Path]:
 def _is_half(path: Path) -> bool:
     endings = (".part", ".partial", ".new", ".tmp")
     begun = path.name.startswith(".") or path.name.startswith("building-")
-    return path.name.endswith(endings) or begun or path.name == "restoring.json"
+    return path.name.endswith(endings) or begun or path.name in ("restoring.json", "joining.json", "changing.json")
