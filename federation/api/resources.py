@@ -26,6 +26,7 @@ def _named(plural: str) -> Resource:
 CLUSTERS = _named("clusters")
 SCALING_SCHEDULES = _named("scalingschedules")
 CLUSTER_REMEDIES = _named("clusterremedies")
+KIND_RULES = _named("kindrules")
 PLACEMENTS = _named("placements")
 CLUSTER_PLACEMENTS = _named("clusterplacements")
 PROPAGATION_POLICIES = _named("propagationpolicies")

@@ -15,7 +15,8 @@ from cluster.client.rest import ApiClient
 from cluster.client.workqueue import WorkQueue
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import NotFound
-from federation.api.refs import Ref, placement_key, ref_of_template
+from federation.api.refs import Ref, placement_key, ref_of, ref_of_template
+from federation.controllers.placing.kind_rule_book import KindRuleBook
 from federation.controllers.templates import Change, Templates
 from federation.placement.aggregate import Reported, aggregate
 
@@ -30,9 +31,14 @@ class AggregateStatus:
     """`run` in a task. Who made the informers runs them."""
 
     def __init__(
-        self, client: ApiClient, templates: Templates, placements: Informer, cluster_placements: Informer
+        self,
+        client: ApiClient,
+        templates: Templates,
+        placements: Informer,
+        cluster_placements: Informer,
+        rules: KindRuleBook,
     ) -> None:
-        self._client, self._templates = client, templates
+        self._client, self._templates, self._rules = client, templates, rules
         self._placements, self._cluster_placements = placements, cluster_placements
         self._queue: WorkQueue[Ref] = WorkQueue(base_backoff=0.1, max_backoff=30.0)
         self._newest: dict[Ref, Object] = {}
@@ -52,6 +58,8 @@ class AggregateStatus:
         for informer in (self._placements, self._cluster_placements):
             await informer.wait_synced()
             informer.add_handler(self._placed, self._placement_changed)
+        await self._rules.wait_synced()
+        self._rules.listen(self._rule_changed)
         self._templates.listen(self._template_changed)
         await run_workers("template-status", self._queue, self._bring_up_to_date, workers=WORKERS)
 
@@ -61,6 +69,10 @@ class AggregateStatus:
     def _placement_changed(self, old: Object, new: Object) -> None:
         if _said(old) != _said(new) or old["spec"] != new["spec"]:
             self._queue.add(ref_of_template(new))
+
+    def _rule_changed(self, kind: tuple[str, str]) -> None:
+        for template in self._templates.list_kind(*kind):
+            self._queue.add(ref_of(template))
 
     def _template_changed(self, ref: Ref, change: Change) -> None:
         if change in (Change.DELETED, Change.MISSING):
@@ -76,7 +88,7 @@ class AggregateStatus:
             return
         if placement["spec"]["template"].get("uid") != template["metadata"]["uid"]:
             return  # not planned yet
-        status = aggregate(template, reports_of(placement, template))
+        status = aggregate(template, reports_of(placement, template), self._rules.of(ref.group, ref.kind))
         if status is None:
             return
         patch = changes(template.get("status") or {}, status)

@@ -29,6 +29,7 @@ from federation.controllers.placing.decide import Circumstances, Decision, decid
 from federation.controllers.placing.endings import Endings
 from federation.controllers.placing.fleet import LEAVING, Fleet, with_kind
 from federation.controllers.placing.in_force import PoliciesInForce, wish_to_rebalance
+from federation.controllers.placing.kind_rule_book import KindRuleBook
 from federation.controllers.placing.kinships import Kinships
 from federation.controllers.placing.needs import Needs
 from federation.controllers.placing.neighbours import Neighbours
@@ -39,6 +40,7 @@ from federation.controllers.placing.scale import as_they_run, replicas_to_keep
 from federation.controllers.placing.store import OLD_NEWS, PlacementStore
 from federation.controllers.placing.wakes import Wakes
 from federation.controllers.templates import Templates
+from federation.placement.kind_rules import KindRule, read_as
 from federation.placement.members import UNREACHABLE
 from federation.placement.plan import plan, uses_capacity
 from federation.placement.plans import Plan, Situation
@@ -68,6 +70,7 @@ class PlacerSources:
     cluster_placements: Informer
     clusters: Informer
     policies: PolicyInformers
+    rules: KindRuleBook
 
 
 class Placer:
@@ -96,7 +99,7 @@ class Placer:
         self.book = PolicyBook(sources.policies)
         self.policies = PoliciesInForce(self.book)
         self.ailing = Ailing(self.fleet, now)
-        self.kinships = Kinships(sources.templates)
+        self.kinships = Kinships(sources.templates, sources.rules)
         self.neighbours = Neighbours(sources.templates, self.store)
         self.endings = Endings(client, sources.templates, self.store, self.fleet, now)
         self.wakes = Wakes(
@@ -126,8 +129,10 @@ class Placer:
         await self.store.wait_synced()
         for informer in (self._sources.clusters, *self._sources.policies.all()):
             await informer.wait_synced()
+        await self._sources.rules.wait_synced()
         self._learn()
         self.wakes.start(self.fleet, self.book)
+        self._sources.rules.listen(self.wakes.kind_changed)
         self.fleet.on_limits(self.queue.add_slow)
         self._started = True
         metrics.TOMBSTONES.set_function(lambda: self._sum(lambda spec: len(spec.get("tombstones") or ())))
@@ -144,20 +149,23 @@ class Placer:
             template = self.template(ref)
             policy = self.policies.of(ref, template, record) if template is not None else None
             self.needs.put(ref, self.kinships.needed(ref, template, policy), record.holders())
+            rule = self._sources.rules.of(ref.group, ref.kind)
             if template is None or policy is None or not uses_capacity(with_annotations(policy, template)):
                 continue
             reports = reports_of(placement)
-            lacking = [one for one in record.clusters if not is_ready(ref, one, reports.get(one.cluster, NO_REPORT))]
-            self.promises.promise(ref, (), lacking, demand_of(template))
+            lacking = [
+                one for one in record.clusters if not is_ready(ref, one, reports.get(one.cluster, NO_REPORT), rule)
+            ]
+            self.promises.promise(ref, (), lacking, demand_of(read_as(template, rule)))
 
     def _reported(self, _old: Object, placement: Object) -> None:
         """A member that runs what it was given will soon say so in its facts, too."""
         ref = ref_of_template(placement)
         if not self.promises.owed(ref):
             return
-        reports = reports_of(placement)
+        reports, rule = reports_of(placement), self._sources.rules.of(ref.group, ref.kind)
         for one in record_of(placement).clusters:
-            if is_ready(ref, one, reports.get(one.cluster, NO_REPORT)):
+            if is_ready(ref, one, reports.get(one.cluster, NO_REPORT), rule):
                 self.promises.kept(ref, one.cluster, self._clock())
 
     async def _look_again(self) -> None:
@@ -240,8 +248,9 @@ class Placer:
 
     def _decide(self, ref: Ref, template: Object, before: Record | None, reports: Mapping[str, Report]) -> Decision:
         started = time.perf_counter()
-        policy = self.policies.of(ref, template, before)
-        found, again = self._plan(ref, template, before, policy, reports)
+        policy, rule = self.policies.of(ref, template, before), self._sources.rules.of(ref.group, ref.kind)
+        template = read_as(template, rule)
+        found, again = self._plan(ref, template, before, policy, reports, rule)
         around = Circumstances(
             now=self._now(),
             members=self.fleet.members,
@@ -251,6 +260,7 @@ class Placer:
             follows=self._follows(ref),
             overrides_hash=self.book.overrides_hash(template),
             rebalanced=wish_to_rebalance(template),
+            rule=rule,
             policy_gone=bool(before and before.policy and self.book.get(before.policy) is None),
         )
         overwrite = policy.overwrite or (not policy.key and self._strongest_overwrites(ref))
@@ -266,6 +276,7 @@ class Placer:
         before: Record | None,
         policy: PropagationPolicy,
         reports: Mapping[str, Report],
+        rule: KindRule,
     ) -> tuple[Plan, float | None]:
         same = before is not None and before.uid == template["metadata"]["uid"]
         autoscaled = is_divided(template) and self.kinships.is_autoscaled(ref)
@@ -273,7 +284,7 @@ class Placer:
         if is_divided(template) and not autoscaled:
             held = as_they_run(held, reports)
         lost, again = self.fleet.lost(policy, [one.cluster for one in held])
-        unready, soon = self.ailing.look(ref, template, before if same else None, policy, reports)
+        unready, soon = self.ailing.look(ref, template, before if same else None, policy, reports, rule)
         again = min((seconds for seconds in (again, soon) if seconds is not None), default=None)
         together, apart = self.neighbours.look(ref, template, policy)
         situation = Situation(

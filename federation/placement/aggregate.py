@@ -11,7 +11,8 @@ from typing import Any
 
 from cluster.machinery.objects import Object
 from cluster.machinery.quantity import Quantity, QuantityError
-from federation.placement.conditions import is_true, merged
+from federation.placement.conditions import MESSAGE_LIMIT, is_true, merged
+from federation.placement.kind_rules import NO_RULE, KindRule, RuleError, status_by
 from federation.placement.workloads import group_kind
 
 
@@ -65,6 +66,7 @@ SUMMED: Mapping[tuple[str, str], _Counts] = {
     ),
     ("autoscaling", "HorizontalPodAutoscaler"): _Counts(("desiredReplicas",), ("currentReplicas",)),
 }
+_UNDERSTOOD = "StatusUnderstood"
 OWN_STATUS = frozenset(
     [
         ("", "Namespace"),
@@ -76,16 +78,18 @@ OWN_STATUS = frozenset(
 """The federation's apiserver serves these itself, and their status speaks of it."""
 
 
-def aggregate(template: Object, reports: Iterable[Reported]) -> Object | None:
+def aggregate(template: Object, reports: Iterable[Reported], rule: KindRule = NO_RULE) -> Object | None:
     """
     The template's status, in the words of its kind; None where the kind has none or the federation sets it itself.
 
-    `reports` holds every cluster of the plan, also those that have nothing yet.
+    `reports` holds every cluster of the plan, also those that have nothing yet. `rule`: for its kind.
     """
     kind = group_kind(template)
     known = sorted(reports, key=lambda report: report.cluster)
     if kind in OWN_STATUS:
         return None
+    if rule.status or rule.summed:
+        return _by_rule(template, known, rule)
     special = _SPECIAL.get(kind)
     if special is not None:
         return special(template, known)
@@ -230,8 +234,37 @@ def _unknown_kind(template: Object, reports: Sequence[Reported]) -> Object | Non
         return bare[0] | generation
     listed = ", ".join(report.cluster for report in reports)
     message = f"clusters {listed} report different statuses; the object's Placement has each of them"
-    differs = {"type": "ClustersAgree", "status": "False", "reason": "StatusesDiffer", "message": message}
-    return generation | {"conditions": [differs]}
+    return generation | {"conditions": [_condition(template, reports, "ClustersAgree", "StatusesDiffer", message)]}
+
+
+def _by_rule(template: Object, reports: Sequence[Reported], rule: KindRule) -> Object:
+    """As the rule says; where it fails, as without it, and a condition says why."""
+    if not rule.status:
+        return _counted(template, reports, _Counts((), rule.summed))
+    clusters = [
+        {"name": report.cluster, "status": report.status or {}, "current": report.current} for report in reports
+    ]
+    try:
+        status = status_by(rule, template, clusters)
+    except RuleError as fault:
+        without = _unknown_kind(template, reports) or {}
+        message = f"KindRule {rule.name}: {fault}"[:MESSAGE_LIMIT]
+        conditions = [one for one in without.get("conditions") or () if one.get("type") != _UNDERSTOOD]
+        failed = _condition(template, reports, _UNDERSTOOD, "RuleFailed", message)
+        return without | {"conditions": [*conditions, failed]}
+    observed = observed_generation(template, reports)
+    if observed is not None and any("observedGeneration" in (report.status or {}) for report in reports):
+        status.setdefault("observedGeneration", observed)
+    return status
+
+
+def _condition(template: Object, reports: Sequence[Reported], kind: str, reason: str, message: str) -> Object:
+    """One that is not so, of our own: with all fields that kinds commonly require, and no clock in it."""
+    said = [one for report in reports for one in (report.status or {}).get("conditions") or () if isinstance(one, dict)]
+    times = [one["lastTransitionTime"] for one in said if isinstance(one.get("lastTransitionTime"), str)]
+    since = max(times, default=(template.get("metadata") or {}).get("creationTimestamp"))
+    found = {"type": kind, "status": "False", "reason": reason, "message": message}
+    return found | ({"lastTransitionTime": since} if since else {})
 
 
 _SPECIAL: Mapping[tuple[str, str], Callable[[Object, Sequence[Reported]], Object]] = {

@@ -6,6 +6,7 @@ from typing import Any
 
 from cluster.machinery.objects import Object
 from federation.api.refs import Ref
+from federation.placement.kind_rules import NO_PATHS, KindPaths, path_of, text_of
 from federation.placement.plans import Assignment, Displaced
 
 BACKGROUND, FOREGROUND, ORPHAN = "Background", "Foreground", "Orphan"
@@ -71,6 +72,8 @@ class Record:
     """Clusters where nothing is written."""
     rebalanced: str = ""
     """The wish to be placed anew that was fulfilled last."""
+    paths: KindPaths = NO_PATHS
+    """Where its kind's rule says that replicas and members' own fields are."""
 
     @property
     def empty(self) -> bool:
@@ -121,7 +124,15 @@ def record_of(placement: Object) -> Record:
         fault=spec.get("fault") or "",
         lazy_policy=spec.get("lazyPolicy"),
         rebalanced=spec.get("rebalanced") or "",
+        paths=paths_of(spec),
     )
+
+
+def paths_of(spec: Object) -> KindPaths:
+    """Of a Placement's spec."""
+    rule = spec.get("rule") or {}
+    replicas = path_of(rule["replicas"]) if rule.get("replicas") else ()
+    return KindPaths(replicas, tuple(path_of(one) for one in rule.get("memberOwned") or ()))
 
 
 def assignment_of(given: Object) -> Assignment:
@@ -193,6 +204,14 @@ def spec_of(ref: Ref, record: Record) -> Object:
         "fault": record.fault[:_FAULT],
         "lazyPolicy": record.lazy_policy,
         "rebalanced": record.rebalanced,
+        "rule": {
+            name: value
+            for name, value in (
+                ("replicas", text_of(record.paths.replicas)),
+                ("memberOwned", [text_of(one) for one in record.paths.member_owned]),
+            )
+            if value
+        },
     }
     return {name: value for name, value in spec.items() if value}
 

@@ -6,6 +6,7 @@ import orjson
 
 from cluster.machinery.objects import Object, copy_object
 from federation.placement import member_owned
+from federation.placement.kind_rules import NO_PATHS, KindPaths, write_into
 from federation.placement.plans import Assignment
 from federation.placement.workloads import AUTOSCALER, JOB, QUOTA, STATEFUL_SET, group_kind, is_divided
 
@@ -17,15 +18,17 @@ TEMPLATE_UID = "federation.hanse.io/template-uid"
 """Annotation: uid of the template at the federation."""
 
 
-def render(template: Object, assignment: Assignment) -> Object:
+def render(template: Object, assignment: Assignment, paths: KindPaths = NO_PATHS) -> Object:
     """
     The object for one member, before overrides and without the hash (`seal` adds it).
 
     Of a workload without a number in its assignment the replicas are left out: a member's autoscaler sets them.
+    `paths`: of the rule for its kind.
     """
     rendered = copy_object(template)
     uid = (template.get("metadata") or {}).get("uid")
     member_owned.strip(rendered)
+    write_into(rendered, paths, assignment.replicas)
     if is_divided(template):
         _set_share(rendered, assignment)
     _set_limits(rendered, assignment)

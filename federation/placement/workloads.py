@@ -1,6 +1,7 @@
 """What the planner reads from a template: is it divided, into how many, and what does one replica take. Pure."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from cluster.machinery.objects import Object
 from cluster.machinery.quantity import Quantity, QuantityError
@@ -13,13 +14,17 @@ DIVIDED_KINDS = frozenset(
 )
 
 
+class ReadByRule(dict[str, Any]):
+    """A template of another kind, of which a KindRule says where its replicas are: `spec` has the words of these."""
+
+
 def group_kind(template: Object) -> tuple[str, str]:
     return (template.get("apiVersion") or "").rpartition("/")[0], template.get("kind") or ""
 
 
 def is_divided(template: Object) -> bool:
     """Whether the kind has replicas that clusters share; everything else is copied."""
-    return group_kind(template) in DIVIDED_KINDS
+    return isinstance(template, ReadByRule) or group_kind(template) in DIVIDED_KINDS
 
 
 def replicas_of(template: Object) -> int:

@@ -12,11 +12,12 @@ from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import Conflict, NotFound
 from federation.api.refs import Ref, placement_key, placement_resource, ref_of
-from federation.api.resources import CLUSTERS
+from federation.api.resources import CLUSTERS, KIND_RULES
 from federation.controllers.aggregate_status import AggregateStatus
 from federation.controllers.links.link import Link
 from federation.controllers.links.reporter import StatusReporter
 from federation.controllers.links.sources import Sources, informers
+from federation.controllers.placing.kind_rule_book import KindRuleBook
 from federation.controllers.templates import Templates
 from tests.fakes.fake_member import FakeMember
 from tests.integration.federation_members import entries, eventually, placement_for
@@ -56,8 +57,16 @@ class Links:
             templates, read, clusters = Templates(reading), informers(reading), Informer(reading, CLUSTERS)
             sources = Sources(templates, clusters=clusters, **read)
             reporter = StatusReporter(self.federation, sources.placements, sources.cluster_placements)
-            statuses = AggregateStatus(self.federation, templates, sources.placements, sources.cluster_placements)
-            for run in (templates.run, reporter.run, statuses.run, *(one.run for one in (clusters, *read.values()))):
+            rules = Informer(reading, KIND_RULES)
+            statuses = AggregateStatus(
+                self.federation, templates, sources.placements, sources.cluster_placements, KindRuleBook(rules)
+            )
+            for run in (
+                templates.run,
+                reporter.run,
+                statuses.run,
+                *(one.run for one in (clusters, rules, *read.values())),
+            ):
                 tasks.create_task(run())
             await sources.wait_synced()
             for name, member in self.members.items():

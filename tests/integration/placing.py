@@ -22,14 +22,18 @@ from federation.api.resources import (
     CLUSTER_PROPAGATION_POLICIES,
     CLUSTER_REMEDIES,
     CLUSTERS,
+    KIND_RULES,
     OVERRIDE_POLICIES,
     PLACEMENTS,
     PROPAGATION_POLICIES,
     SCALING_SCHEDULES,
 )
+from federation.controllers.aggregate_status import AggregateStatus
 from federation.controllers.end_namespaces import EndNamespaces
+from federation.controllers.keep_kind_rules import KeepKindRules
 from federation.controllers.keep_remedies import KeepRemedies
 from federation.controllers.place import Placer, PlacerSources
+from federation.controllers.placing.kind_rule_book import KindRuleBook
 from federation.controllers.placing.policy_book import PolicyInformers
 from federation.controllers.scale_on_schedule import ScaleOnSchedule
 from federation.controllers.templates import Templates
@@ -133,12 +137,14 @@ class Federation:
                 "cluster_propagation": CLUSTER_PROPAGATION_POLICIES,
                 "overrides": OVERRIDE_POLICIES,
                 "cluster_overrides": CLUSTER_OVERRIDE_POLICIES,
+                "rules": KIND_RULES,
             }.items()
         }
-        policies = PolicyInformers(*[made[name] for name in list(made)[3:]])
+        policies = PolicyInformers(*[made[name] for name in list(made)[3:7]])
+        rules = KindRuleBook(made["rules"])
         self.templates = Templates(self.client)
         sources = PlacerSources(
-            self.templates, made["placements"], made["cluster_placements"], made["clusters"], policies
+            self.templates, made["placements"], made["cluster_placements"], made["clusters"], policies, rules
         )
         self.placer = Placer(self.client, sources, isolated=lambda: self.isolated, **options)
         namespaces = Informer(self.client, resources.NAMESPACES)
@@ -152,6 +158,8 @@ class Federation:
             self.placer.run(),
             schedules.run(),
             ScaleOnSchedule(self.client, self.templates, schedules).run(),
+            AggregateStatus(self.client, self.templates, made["placements"], made["cluster_placements"], rules).run(),
+            KeepKindRules(self.client, made["rules"], rules).run(),
             KeepRemedies(self.client, made["clusters"], isolated=lambda: self.isolated).run(),
         ]
         self._tasks = [asyncio.create_task(one) for one in runs]
@@ -256,7 +264,7 @@ async def federation(endpoint: Endpoint) -> AsyncIterator[Federation]:
 async def _clear(client: ApiClient) -> None:
     emptying = EmptyNamespaces(client, lambda _: 0)
     await emptying.empty("default")
-    for resource in (CLUSTERS, CLUSTER_PROPAGATION_POLICIES, CLUSTER_PLACEMENTS, CLUSTER_REMEDIES):
+    for resource in (CLUSTERS, CLUSTER_PROPAGATION_POLICIES, CLUSTER_PLACEMENTS, CLUSTER_REMEDIES, KIND_RULES):
         await client.delete_collection(resource)
     for one in (await client.list(resources.NAMESPACES))["items"]:
         name = one["metadata"]["name"]

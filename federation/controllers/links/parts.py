@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from cluster.machinery.objects import Key, Object, key_of
+from federation.placement.kind_rules import NO_PATHS, KindPaths
 from federation.placement.plans import Assignment
-from federation.placement.record import assignment_of
+from federation.placement.record import assignment_of, paths_of
 
 APPLIED, PENDING, CONFLICT, FAILED, DELETING, GONE = "Applied", "Pending", "Conflict", "Failed", "Deleting", "Gone"
 """Placement.status.clusters[].state."""
@@ -39,6 +40,8 @@ class Part:
     tombstones: tuple[Tombstone, ...] = ()
     overwrite: bool = False
     suspended: bool = False
+    paths: KindPaths = NO_PATHS
+    """Of the rule for its kind."""
 
     @property
     def empty(self) -> bool:
@@ -63,6 +66,7 @@ def part_of(placement: Object, cluster: str) -> Part:
         ),
         overwrite=spec.get("conflictResolution") == "Overwrite",
         suspended=bool(spec.get("suspended")) or cluster in (spec.get("suspendedIn") or ()),
+        paths=paths_of(spec),
     )
 
 

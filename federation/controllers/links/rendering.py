@@ -21,7 +21,7 @@ def rendered_for(
     """None while the template is another one than the one that was planned for."""
     if template is None or part.assignment is None or not _is_planned(template, part):
         return None
-    result = override(render(template, part.assignment), member, policies)
+    result = override(render(template, part.assignment, part.paths), member, policies)
     if result.fault:
         return Rendered({}, "", result.fault)
     return Rendered(*seal(result.obj))

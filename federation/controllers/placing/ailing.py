@@ -11,6 +11,7 @@ from cluster.machinery.objects import Object
 from federation.api.refs import Ref, ref_of_template
 from federation.controllers.placing.fleet import Fleet
 from federation.controllers.placing.reports import APPLIED, NO_REPORT, Report, is_ready, pods_refused, reports_of
+from federation.placement.kind_rules import NO_RULE, KindRule
 from federation.placement.plans import Assignment
 from federation.placement.policies import PropagationPolicy
 from federation.placement.record import Record
@@ -45,6 +46,7 @@ class Ailing:
         before: Record | None,
         policy: PropagationPolicy,
         reports: Mapping[str, Report],
+        rule: KindRule = NO_RULE,
     ) -> tuple[frozenset[str], float | None]:
         """Clusters that shall not have it, and seconds until there may be another; those that refuse Pods are noted."""
         held = before.clusters if before is not None else ()
@@ -63,7 +65,7 @@ class Ailing:
         ailing = {
             one.cluster
             for one in held
-            if self._is_well(one.cluster) and _is_unready(ref, one, reports.get(one.cluster, NO_REPORT))
+            if self._is_well(one.cluster) and _is_unready(ref, one, reports.get(one.cluster, NO_REPORT), rule)
         }
         for name in [name for name in since if name not in ailing]:
             del since[name]
@@ -83,5 +85,5 @@ class Ailing:
         return member is not None and member.ready
 
 
-def _is_unready(ref: Ref, assignment: Assignment, report: Report) -> bool:
-    return report.state == APPLIED and not is_ready(ref, assignment, report)
+def _is_unready(ref: Ref, assignment: Assignment, report: Report, rule: KindRule) -> bool:
+    return report.state == APPLIED and not is_ready(ref, assignment, report, rule)

@@ -14,6 +14,7 @@ from cluster.machinery.timestamps import format_time, parse_time
 from federation.api.refs import Ref
 from federation.controllers.placing.reports import GONE, Report, are_ready
 from federation.placement import select
+from federation.placement.kind_rules import NO_RULE, KindRule
 from federation.placement.plans import Assignment, Plan
 from federation.placement.policies import DIRECTLY, NEVER, PropagationPolicy
 from federation.placement.record import (
@@ -47,6 +48,8 @@ class Circumstances:
     overrides_hash: str = ""
     rebalanced: str = ""
     """The wish to be placed anew that the plan fulfills."""
+    rule: KindRule = NO_RULE
+    """Of its kind."""
     policy_gone: bool = False
     """The policy that decided last time is not there any more."""
 
@@ -95,6 +98,7 @@ def decide(
         fault=plan.fault,
         lazy_policy=policy.lazy_spec,
         rebalanced=old.rebalanced if plan.fault else around.rebalanced,
+        paths=around.rule.paths,
     )
     return Decision(record, again)
 
@@ -163,7 +167,7 @@ def _leavers(
         reason = reasons.get(had.cluster, select.NOT_SELECTED)
         known[had.cluster] = Evicting(had.cluster, had.replicas, format_time(around.now), reason)
     names = {one.cluster for one in assigned}
-    replaced = bool(assigned) and not plan.unplaced and are_ready(ref, assigned, around.reports)
+    replaced = bool(assigned) and not plan.unplaced and are_ready(ref, assigned, around.reports, around.rule)
     waits = pod_template(template) is not None and not replaced
     # What is only let go of goes on as it is: nothing has to be there in its place.
     let_go = around.policy_gone and not old.delete_with_policy

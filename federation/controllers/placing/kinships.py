@@ -1,13 +1,18 @@
 """How templates belong together: who needs whom, who is scaled by whom, what a policy selects. Reads templates."""
 
+import logging
 from collections.abc import Callable, Iterator
 
 from cluster.machinery.objects import Object
 from federation.api.refs import Ref, group_of, ref_of
+from federation.controllers.placing.kind_rule_book import KindRuleBook
 from federation.controllers.templates import Change, Templates
-from federation.placement.dependencies import dependencies_of
+from federation.placement.dependencies import Reference, dependencies_of
+from federation.placement.kind_rules import RuleError, dependencies_by, read_as
 from federation.placement.policies import OverridePolicy, PropagationPolicy
 from federation.placement.workloads import pod_template
+
+log = logging.getLogger(__name__)
 
 DEFINITION, AUTOSCALER = (
     ("apiextensions.k8s.io", "CustomResourceDefinition"),
@@ -17,8 +22,8 @@ NAMESPACE = ("", "Namespace")
 
 
 class Kinships:
-    def __init__(self, templates: Templates) -> None:
-        self._templates = templates
+    def __init__(self, templates: Templates, rules: KindRuleBook) -> None:
+        self._templates, self._rules = templates, rules
         self._definitions: dict[tuple[str, str], Ref] = {}
         """By group and kind of the resources that they define."""
         self._targets: dict[Ref, Ref] = {}
@@ -43,9 +48,17 @@ class Kinships:
             found.add(definition)
         if template is not None and policy is not None and policy.propagate_dependencies:
             found.update(
-                Ref(group_of(one.api_version), one.kind, one.namespace, one.name) for one in dependencies_of(template)
+                Ref(group_of(one.api_version), one.kind, one.namespace, one.name) for one in self._named(ref, template)
             )
         return frozenset(found)
+
+    def _named(self, ref: Ref, template: Object) -> Iterator[Reference]:
+        rule = self._rules.of(ref.group, ref.kind)
+        yield from dependencies_of(read_as(template, rule))
+        try:
+            yield from dependencies_by(rule, template)
+        except RuleError as fault:
+            log.warning("what %s needs is not known, KindRule %s: %s", ref, rule.name, fault)
 
     def definition_of(self, ref: Ref) -> Ref | None:
         """The template of the definition of a custom resource."""

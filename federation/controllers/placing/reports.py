@@ -1,11 +1,15 @@
 """What a Placement's status says that members have. Pure."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cluster.machinery.objects import Object
 from federation.api.refs import Ref
+from federation.placement.kind_rules import NO_RULE, KindRule, RuleError, is_healthy
 from federation.placement.plans import Assignment
+
+log = logging.getLogger(__name__)
 
 APPLIED, GONE = "Applied", "Gone"
 _COUNTED = {"Deployment", "ReplicaSet", "StatefulSet", "ReplicationController"}
@@ -34,14 +38,23 @@ def reports_of(placement: Object) -> dict[str, Report]:
     }
 
 
-def are_ready(ref: Ref, assignments: Iterable[Assignment], reports: Mapping[str, Report]) -> bool:
+def are_ready(
+    ref: Ref, assignments: Iterable[Assignment], reports: Mapping[str, Report], rule: KindRule = NO_RULE
+) -> bool:
     """Whether every cluster has what it was given and says that it runs. True also when nobody was given anything."""
-    return all(is_ready(ref, one, reports.get(one.cluster, NO_REPORT)) for one in assignments)
+    return all(is_ready(ref, one, reports.get(one.cluster, NO_REPORT), rule) for one in assignments)
 
 
-def is_ready(ref: Ref, assignment: Assignment, report: Report) -> bool:
+def is_ready(ref: Ref, assignment: Assignment, report: Report, rule: KindRule = NO_RULE) -> bool:
+    """Whether a cluster has what it was given and says that it runs, in the words of its kind or of the kind's rule."""
     if report.state != APPLIED:
         return False
+    if rule.health:
+        try:
+            return is_healthy(rule, report.status, assignment.replicas)
+        except RuleError as fault:
+            log.debug("%s in %s: KindRule %s: %s", ref, assignment.cluster, rule.name, fault)
+            return False  # that it runs is not known
     status = report.status or {}
     if ref.kind in _COUNTED:
         wanted = assignment.replicas if assignment.replicas is not None else max(1, _number(status, "replicas"))

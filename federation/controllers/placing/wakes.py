@@ -63,6 +63,11 @@ class Wakes:
         if (ref.group, ref.kind) == NAMESPACE:
             self._namespace_changed(ref)
 
+    def kind_changed(self, kind: tuple[str, str]) -> None:
+        """Another rule counts for it."""
+        for template in self._templates.list_kind(*kind):
+            self._in_turn(ref_of(template))
+
     def _namespace_changed(self, ref: Ref) -> None:
         """What is in it is a template while it is one, and waits for it to end."""
         namespace = self._templates.get(ref)
