@@ -32,6 +32,7 @@ PORT = {"name": "http", "protocol": "TCP", "port": 80, "targetPort": 8080}
 class Started:
     api: Endpoint
     kubeconfigs: dict[str, Path]
+    lose_a: Callable[[], None]
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +40,15 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     home = tmp_path_factory.mktemp("imports")
     with contextlib.ExitStack() as stack:
         api = stack.enter_context(federation_apiserver(home))
-        planes = {name: stack.enter_context(control_plane()) for name in ("a", "b")}
+        a = stack.enter_context(contextlib.ExitStack())
+        planes = {"a": a.enter_context(control_plane()), "b": stack.enter_context(control_plane())}
         stack.enter_context(
             process(
                 home / "manager.log", sys.executable, "-m", "federation.controller_manager",
                 f"--kubeconfig={api.kubeconfig}", "--leader-elect=false",
             )
         )  # fmt: skip
-        yield Started(api, {name: Path(plane.kubeconfig) for name, plane in planes.items()})
+        yield Started(api, {name: Path(plane.kubeconfig) for name, plane in planes.items()}, a.close)
 
 
 @dataclass(frozen=True)
@@ -202,3 +204,20 @@ async def test_endpoints_follow_and_a_cluster_that_left_answers_no_more(lab: Lab
     assert [owner["name"] for owner in left["metadata"]["ownerReferences"]] == ["federation-system"]
     await leave(lab.federation, "b")
     await until(lambda: lab.a.addresses("api"), ["10.1.0.3"])
+
+
+async def test_who_is_lost_is_answered_no_more_and_who_has_no_namespace_imports_nothing(
+    lab: Lab, started: Started
+) -> None:
+    await lab.a.serve("cart", "10.1.0.9")
+    await lab.b.serve("cart", "10.2.0.9")
+    await until(lambda: lab.b.addresses("cart"), ["10.1.0.9", "10.2.0.9"])
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "only-b"}}
+    await lab.b.client.create(resources.NAMESPACES, body)
+    alone = Member(lab.b.client, "b", "only-b")
+    await alone.serve("cart", "10.2.0.10")
+    await until(partial(alone.condition, "cart", "Ready"), ("True", "Exported"))
+    await until(partial(alone.addresses, "cart"), ["10.2.0.10"])
+    assert await Member(lab.a.client, "a", "only-b").imported("cart") is None
+    await asyncio.to_thread(started.lose_a)
+    await until(lambda: lab.b.addresses("cart"), ["10.2.0.9"], 40)

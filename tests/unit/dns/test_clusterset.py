@@ -7,6 +7,7 @@ import dns.message
 import pytest
 
 from cluster.dns.clusterset import import_records
+from cluster.dns.records import service_records
 from cluster.dns.wire import parse_query, query_flags
 from cluster.dns.zone import Zone
 from cluster.machinery.objects import Key
@@ -83,6 +84,18 @@ def answers(zone: Zone, name: str, rtype: str = "A") -> list[str] | None:
 )  # fmt: skip
 def test_imported_services_have_their_names(zone: Zone, name: str, rtype: str, wanted: list[str] | None) -> None:
     assert answers(zone, f"{name}.{DOMAIN}", rtype) == wanted
+
+
+def test_names_of_the_cluster_itself_stay_as_they_are(zone: Zone) -> None:
+    local = {"metadata": {"name": "web", "namespace": "shop"}, "spec": {"clusterIP": "10.96.0.80", "ports": PORTS}}
+    zone.put(Key("shop", "web"), service_records(local, [], "cluster.local"))
+    before = answers(zone, "web.shop.svc.cluster.local")
+    zone.put(Key("import:shop", "web"), import_records(made("web", "ClusterSetIP", ips=["10.96.0.81"]), []))
+    assert before == answers(zone, "web.shop.svc.cluster.local") == ["10.96.0.80"]
+    assert answers(zone, f"web.shop.svc.{DOMAIN}") == ["10.96.0.81"]
+    zone.put(Key("import:shop", "web"), {})
+    assert answers(zone, "web.shop.svc.cluster.local") == ["10.96.0.80"]
+    assert answers(zone, f"web.shop.svc.{DOMAIN}") is None
 
 
 def test_without_the_kind_the_zone_is_not_ours(zone: Zone) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from cluster.machinery.objects import Key
 from federation.multicluster.imported import imported
 from federation.multicluster.kinds import definitions
@@ -14,7 +16,7 @@ HTTP = {"name": "http", "protocol": "TCP", "port": 80, "targetPort": 8080}
 
 def export(
     cluster: str, *, age: int = 0, network: str = "", ports: Any = (HTTP,), ingress: str = "", ready: bool = True,
-    labels: dict[str, str] | None = None, **spec: Any,
+    labels: dict[str, str] | None = None, annotations: dict[str, str] | None = None, **spec: Any,
 ) -> Export:  # fmt: skip
     created = f"2026-01-01T00:00:{59 - age:02}Z"
     slices = [{
@@ -27,7 +29,8 @@ def export(
         service["spec"]["type"] = "LoadBalancer"
         service["status"] = {"loadBalancer": {"ingress": [{"ip": ingress}]}}
     metadata = {"name": "web", "creationTimestamp": created}
-    return Export(cluster, network, {"metadata": metadata, "spec": {"exportedLabels": labels or {}}}, service, slices)
+    exported = {"exportedLabels": labels or {}, "exportedAnnotations": annotations or {}}
+    return Export(cluster, network, {"metadata": metadata, "spec": exported}, service, slices)
 
 
 def told(exports: list[Export], kind: str) -> dict[str, tuple[str, str]]:
@@ -64,6 +67,45 @@ def test_every_other_contradiction_is_told_to_all_and_settled_by_age() -> None:
     assert told(sticky, "Conflict")["b"] == ("True", "SessionAffinityConflict,LabelsConflict")
     message = next(one.message for one in merged.conditions["b"] if one.type == "Conflict")
     assert "of cluster a" in message
+
+
+@pytest.mark.parametrize(
+    ("older", "younger", "reason"),
+    [
+        ({"annotations": {"x": "1"}}, {}, "AnnotationsConflict"),
+        ({}, {"annotations": {"x": "1"}}, "AnnotationsConflict"),
+        ({}, {"labels": {"x": "1"}}, "LabelsConflict"),
+        ({}, {"sessionAffinity": "ClientIP"}, "SessionAffinityConflict"),
+        ({}, {"clusterIP": "None"}, "TypeConflict"),
+        ({"clusterIP": "None"}, {}, "TypeConflict"),
+        (
+            {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}}},
+            {"sessionAffinity": "ClientIP"},
+            "SessionAffinityConfigConflict",
+        ),
+    ],
+)
+def test_the_older_export_decides_whichever_cluster_it_is_of(
+    older: dict[str, Any], younger: dict[str, Any], reason: str
+) -> None:
+    for old, new in (("a", "b"), ("b", "a")):
+        both = [export("b", age=int(old == "b"), **(older if old == "b" else younger))]
+        both.append(export("a", age=int(old == "a"), **(older if old == "a" else younger)))
+        alone = merge([next(one for one in both if one.cluster == old)])
+        merged = merge(both)
+        assert (merged.spec, merged.labels, merged.annotations) == (alone.spec, alone.labels, alone.annotations)
+        assert told(both, "Conflict") == dict.fromkeys((old, new), ("True", reason))
+
+
+def test_each_cluster_is_reached_at_its_own_ports() -> None:
+    a = export("a", age=1, network="n", ports=[HTTP])
+    b = export("b", network="n", ports=[{**HTTP, "name": "admin", "port": 81}])
+    slices = [{**each, "ports": [{"name": "admin", "port": 9090}]} for each in b.slices]
+    b = Export("b", "n", b.export, b.service, slices)
+    merged = merge([a, b])
+    assert merged.spec is not None
+    assert [one["port"] for one in merged.spec["ports"]] == [80, 81]
+    assert addresses([a, b], "z", "n") == {"a": ["10.97.0.1:8080"], "b": ["10.98.0.1:9090"]}
 
 
 def test_what_cannot_be_exported_says_why_and_does_not_count() -> None:
