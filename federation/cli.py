@@ -30,7 +30,7 @@ ACCEPT_NEW_HOST_KEYS = click.option(
     "--accept-new-host-keys", is_flag=True, help="Pin the keys of hosts that were never seen."
 )
 ON_THIS_HOST = (
-    "data_dir", "bind_address", "secure_port", "dns_port", "dns_secondaries", "dns_transfer_key_file",
+    "data_dir", "bind_address", "secure_port", "metrics_port", "dns_port", "dns_secondaries", "dns_transfer_key_file",
     "dns_provider", "dns_servers",
     "dns_key_file", "dns_zone_id", "dns_private_zone",
 )  # fmt: skip
@@ -66,6 +66,12 @@ def federate() -> None:
 @click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="Where the store lies.")
 @click.option("--bind-address", default=None, help="Address to serve at (default 127.0.0.1).")
 @click.option("--secure-port", type=click.IntRange(1, 65535), default=None, help="Port of the API (default 7443).")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    default=None,
+    help="Port of the controllers' metrics (0, the default: none).",
+)
 @click.option("--dns-port", type=click.IntRange(1, 65535), default=None, help="Port of the DNS server (default 10053).")
 @click.option(
     "--dns-secondary",

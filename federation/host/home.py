@@ -42,6 +42,8 @@ class Description:
     bind_address: str = "127.0.0.1"
     secure_port: int = 7443
     dns_port: int = 10053
+    metrics_port: int = 0
+    """Of the controllers, over HTTPS and for whom the federation lets; 0: none."""
     dns_secondaries: str = ""
     """With commas between them; see federation.dns.secondaries."""
     dns_transfer_key_file: str = ""

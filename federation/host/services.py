@@ -99,6 +99,7 @@ def services(home: Home, description: Description, identity: Identity) -> list[S
             "--leader-elect=false", f"--federation-name={description.name}", f"--dns-zone={description.dns_zone}",
             f"--cluster-signing-cert-file={identity.ca}",
             f"--cluster-signing-key-file={identity.ca_key}",
+            *_metrics_flags(description, identity),
             *provider_flags(home, description),
         )),
         Service(DNS_SERVICE, (
@@ -109,6 +110,18 @@ def services(home: Home, description: Description, identity: Identity) -> list[S
         )),
     ]  # fmt: skip
     return [service for service in found if service.name in expected(description) and _is_there(service.argv[3])]
+
+
+def _metrics_flags(description: Description, identity: Identity) -> list[str]:
+    if not description.metrics_port:
+        return []
+    return [
+        f"--secure-port={description.metrics_port}",
+        f"--bind-address={description.bind_address}",
+        f"--tls-cert-file={identity.certificate}",
+        f"--tls-private-key-file={identity.key}",
+        f"--client-ca-file={identity.ca}",
+    ]
 
 
 def expected(description: Description) -> list[str]:

@@ -6,10 +6,13 @@ import os
 import pathlib
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -66,9 +69,29 @@ def operator(tmp_path: pathlib.Path) -> Iterator[Operator]:
 
 
 def init(operator: Operator, *more: str) -> dict[str, Any]:
-    port, dns = free_ports(2)
-    ports = more or (f"--secure-port={port}", f"--dns-port={dns}")
+    port, dns, metrics = free_ports(3)
+    ports = more or (f"--secure-port={port}", f"--dns-port={dns}", f"--metrics-port={metrics}")
     return operator.json("init", "prod", "--dns-zone=Fed.Example.com.", *ports)
+
+
+def metrics_of(operator: Operator, port: int, token: str) -> tuple[int, str]:
+    """Status and text that the controllers answer."""
+    context = ssl.create_default_context(cafile=operator.folder / "pki" / "ca.crt")
+    request = urllib.request.Request(f"https://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"})
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+                found = answer.status, answer.read().decode()
+            if "federation_tombstones" in found[1] or time.monotonic() > deadline:
+                return found
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, refused.read().decode()
+        except urllib.error.URLError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
 
 
 @NEEDS_KUBECTL
@@ -81,6 +104,11 @@ def test_a_federation_from_its_making_to_its_end(operator: Operator) -> None:
     found = operator.json("status")
     assert (found["clusters"], found["placements"]["total"], found["dnsZone"]) == ([], 0, "fed.example.com")
     assert found["services"]["apiserver"] == operator.pid()
+
+    described = json.loads((operator.folder / "federation.json").read_text())
+    token = json.loads((operator.folder / "kubeconfig").read_text())["users"][0]["user"]["token"]
+    assert "federation_tombstones" in metrics_of(operator, described["metrics_port"], token)[1]
+    assert metrics_of(operator, described["metrics_port"], "wrong")[0] in (401, 403)
 
     # Without its controllers, which would take away names that no Service asks for.
     os.kill(found["services"]["controller-manager"], signal.SIGKILL)
