@@ -391,8 +391,7 @@ class ApiClient:
         sent = {"Accept": "application/json"}
         if body is not None:
             sent["Content-Type"] = "application/json"
-        if token := self._token():
-            sent["Authorization"] = f"Bearer {token}"
+        sent |= self.credentials()
         sent |= headers or {}
         timeout = aiohttp.ClientTimeout(total=None if streaming else REQUEST_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
         return session.request(
@@ -415,10 +414,8 @@ class ApiClient:
             connector = aiohttp.TCPConnector(
                 limit=self._connections, keepalive_timeout=KEEPALIVE, socket_factory=_tcp_socket
             )
-        auth = aiohttp.BasicAuth(self.config.username, self.config.password) if self.config.username else None
         self._session = aiohttp.ClientSession(
             connector=connector,
-            auth=auth,
             headers={"User-Agent": self._user_agent},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=True,
