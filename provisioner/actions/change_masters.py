@@ -179,6 +179,7 @@ class _Changing:
         self._locks = locks
         self._patience = patience
         self._snapshot = False
+        self._revoking = asyncio.Lock()
         self._pki = run.home.pki
 
     def steps(self) -> dict[str, Step]:
@@ -307,7 +308,8 @@ class _Changing:
         return Step(clean, cleaning.done)
 
     async def _revoke(self, host: HostSpec) -> None:
-        await asyncio.to_thread(revoke_host, self._pki, host.name, dt.datetime.now(dt.UTC))
+        async with self._revoking:  # there is one list for all
+            await asyncio.to_thread(revoke_host, self._pki, host.name, dt.datetime.now(dt.UTC))
 
     async def _is_revoked(self, host: HostSpec) -> bool:
         return await asyncio.to_thread(is_revoked, self._pki, host.name)
