@@ -210,8 +210,8 @@ def verify(name: str, as_json: bool) -> None:
 @provision.command("kubeconfig")
 @NAME
 def print_kubeconfig(name: str) -> None:
-    """Print the cluster's kubeconfig."""
-    with reported(False):
+    """Print the cluster's kubeconfig; without a virtual address, one that names a master that answers."""
+    with reported(False) as progress:
         home = home_of(name)
         require_record(home)
         if not home.kubeconfig.exists():
@@ -219,6 +219,9 @@ def print_kubeconfig(name: str) -> None:
                 f"cluster {name} has no kubeconfig yet", why="its certificates were not issued",
                 next_step=f"Run `provision cluster {name}`; it goes on where it stopped.",
             )  # fmt: skip
+        from provisioner.actions.ways_in import ensure_answering
+
+        run_to_end(ensure_answering(known_run(home, progress)))
         click.echo(home.kubeconfig.read_text(), nl=False)
 
 

@@ -10,18 +10,16 @@ import asyncio
 import dataclasses
 import datetime as dt
 from collections.abc import Sequence
-from pathlib import Path
 
 from cluster.api import resources
 from cluster.client.rest import ApiClient
 from cluster.machinery.status_errors import ApiError
 from inventory.model import HostSpec, Provider, Role
-from provisioner import kubeconfig
 from provisioner.actions.telling import admin_client
+from provisioner.actions.ways_in import write_for, write_kubeconfig
 from provisioner.errors import ProvisionError
 from provisioner.facts.host_facts import units_of
 from provisioner.machines.base import MachineState
-from provisioner.operations.api_probe import operator_tls, readiness
 from provisioner.phase_runner import failures_in, raise_together
 from provisioner.phases.apply_addons import apply_addons, pending_addons
 from provisioner.phases.connect import connect_hosts, locked_hosts
@@ -46,9 +44,7 @@ from provisioner.plan import Change, Observed, make_plan, needing_files, needing
 from provisioner.preflight.results import errors_of, warnings_of
 from provisioner.preflight.run import preflight
 from provisioner.releases import bundle_of, keep_release
-from provisioner.state import ClusterRecord, write_atomically
-
-VIRTUAL_ADDRESS_PATIENCE = 20.0  # seconds until a master holds the API's virtual address; two are usual
+from provisioner.state import ClusterRecord
 
 
 async def plan_cluster(run: Run) -> tuple[Change, ...]:
@@ -172,7 +168,7 @@ async def _check_hosts(run: Run) -> None:
 async def _issue(run: Run) -> None:
     with run.progress.phase("Issue certificates"):
         await asyncio.to_thread(issue_certificates, run.spec, run.home.pki, dt.datetime.now(dt.UTC))
-        _write_own_kubeconfig(run, run.spec.api_endpoint)
+        write_for(run, run.spec.api_endpoint)
 
 
 async def _create_machines(run: Run, observed: Observed) -> None:
@@ -257,60 +253,3 @@ async def _wait_nodes(run: Run, client: ApiClient) -> None:
         ]
         why = "; ".join([*dead, error.why])
         raise ProvisionError(error.what, why=why, next_step=error.next_step) from error
-
-
-async def write_kubeconfig(run: Run) -> None:
-    """
-    With the virtual address once a master holds it; until then, and for ever where nobody does, that of a master that
-    answers.
-    """
-    spec = run.spec
-    server = spec.api_endpoint
-    if not spec.control_plane.virtual_address:
-        server = await first_that_answers(spec.api_servers, run.home.pki)
-    elif why := await _wait_answer(run, server):
-        server = await first_that_answers(spec.api_servers, run.home.pki)
-        run.progress.line(
-            f"the virtual address {spec.control_plane.virtual_address} does not answer: {why}; using {server}"
-        )
-    _write_own_kubeconfig(run, server)
-
-
-async def first_that_answers(servers: Sequence[str], pki: Path) -> str:
-    """The first one's URL when none does: whoever uses it then hears from it what is wrong."""
-    tls = operator_tls(pki)
-    for server in servers[1:] and servers:
-        if not await readiness(server, tls):
-            return server
-    return servers[0]
-
-
-async def _wait_answer(run: Run, url: str) -> str:
-    tls = operator_tls(run.home.pki)
-    why = "no answer"
-    try:
-        async with asyncio.timeout(VIRTUAL_ADDRESS_PATIENCE):
-            while True:
-                why = await readiness(url, tls)
-                if not why:
-                    return ""
-                await asyncio.sleep(0.2)
-    except TimeoutError:
-        return why
-
-
-def refresh_kubeconfig(run: Run) -> None:
-    """The CAs and the operator's certificate as they are now, for the same servers; also in the user's own file."""
-    old = kubeconfig.read(run.home.kubeconfig)
-    server = old["clusters"][0]["cluster"]["server"] if old.get("clusters") else run.spec.api_endpoint
-    _write_own_kubeconfig(run, server)
-    kubeconfig.refresh_in_file(kubeconfig.user_file(), kubeconfig.read(run.home.kubeconfig))
-
-
-def _write_own_kubeconfig(run: Run, server: str) -> None:
-    """`kubeconfig` for the user, `admin.conf` for us: a master's own address works before the virtual one does."""
-    servers, name = run.spec.api_servers, kubeconfig.context_name(run.spec.name, run.spec.kind)
-    for path, first in ((run.home.kubeconfig, server), (run.home.path / "admin.conf", servers[0])):
-        content = kubeconfig.to_bytes(kubeconfig.render(name, first, servers, run.home.pki))
-        if not path.exists() or path.read_bytes() != content:
-            write_atomically(path, content, mode=0o600)

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 
 from inventory.model import ClusterSpec, HostSpec
 from provisioner import kubeconfig
-from provisioner.actions.apply import write_kubeconfig
 from provisioner.actions.change_masters import Plan, change_masters, forget_hosts, plan_masters
 from provisioner.actions.describe import describe_record
 from provisioner.actions.pending_change import PendingChange, forget_pending, write_pending
 from provisioner.actions.plan_masters import Change, check_change
 from provisioner.actions.plan_nodes import hosts_named, roles_of
+from provisioner.actions.ways_in import write_kubeconfig
 from provisioner.phases.run import Run
 from provisioner.state import ClusterHome, ClusterRecord
 
@@ -96,7 +96,4 @@ async def carry_out_change(
 async def tell_operator(run: Run) -> None:
     """The operator's own ways in name the masters that there are; so does the user's file, if it has this cluster."""
     await write_kubeconfig(run)
-    name = kubeconfig.context_name(run.spec.name, run.spec.kind)
-    file = kubeconfig.user_file()
-    if any(entry.get("name") == name for entry in kubeconfig.read(file).get("contexts") or []):
-        kubeconfig.merge_into_file(file, kubeconfig.read(run.home.kubeconfig), current=False)
+    kubeconfig.refresh_in_file(kubeconfig.user_file(), kubeconfig.read(run.home.kubeconfig))

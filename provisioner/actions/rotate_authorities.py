@@ -17,10 +17,10 @@ from cluster.pki import catalogue
 from cluster.pki.inspect import inspect_certificate
 from cluster.pki.service_account_key import PUBLIC_FILE, key_id
 from inventory.model import HostSpec, Role
-from provisioner.actions.apply import refresh_kubeconfig
 from provisioner.actions.plan_rotation import plan_rotation
 from provisioner.actions.rotation_gates import running_pods, wait_settled
 from provisioner.actions.telling import told_by
+from provisioner.actions.ways_in import refresh_kubeconfig
 from provisioner.bundle.build import Bundle
 from provisioner.errors import ProvisionError
 from provisioner.execution.actions import ActionPlan

@@ -37,6 +37,10 @@ class Writes:
         times = sorted(when for when, _ in self.acknowledged)
         return max((b - a for a, b in itertools.pairwise(times)), default=0.0)
 
+    def since(self, seconds: float) -> bool:
+        """Whether one was acknowledged in the last `seconds`."""
+        return bool(self.acknowledged) and time.monotonic() - self.acknowledged[-1][0] < seconds
+
 
 @contextlib.contextmanager
 def writing(kubeconfig: pathlib.Path) -> Iterator[Writes]:
