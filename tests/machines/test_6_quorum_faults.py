@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machines.conftest import NAME, Operator, long_run, run, wait_for
-from tests.machines.test_7_runbooks import on_host
+from tests.machines.conftest import NAME, Operator, long_run, on_host, run, wait_for
 from tests.machines.writes import Writes, writing
 
 pytestmark = long_run
