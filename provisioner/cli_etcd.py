@@ -1,18 +1,27 @@
 """`provision etcd …`: the members, and snapshots of what they keep."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from provisioner.cli_plans import DRY_RUN_PLAN, plan_is_wanted
 from provisioner.command_line import (
+    ACCEPT_NEW_HOST_KEYS,
     ASK_BECOME_PASS,
     JSON,
+    SKIP,
     HowToReach,
+    Work,
+    new_run,
     print_json,
+    sudo_password,
     working_on,
 )
 from provisioner.errors import InventoryError
+
+if TYPE_CHECKING:
+    from provisioner.phases.run import Run
 
 NAME = click.argument("name", default="dev")
 
@@ -27,18 +36,17 @@ def etcd() -> None:
 @JSON
 def status(name: str, as_json: bool) -> None:
     """Every member's health, size, lag and alarms. Reads only."""
-    from provisioner.actions.etcd_status import lines, read_members
+    from provisioner.actions.etcd_status import as_json as status_as_json, lines, read_members
 
     with working_on(name, as_json, HowToReach(), changes=False) as work:
         run = work.run()
         members = work.finish(run, read_members(run))
         work.progress.end()
         if as_json:
-            for one in members:
-                state = one.state._asdict() if one.state else None
-                print_json({"host": one.host, "healthy": one.healthy, "state": state, "why": one.why})
+            for told in status_as_json(members, run.spec.etcd.quota_bytes):
+                print_json(told)
         else:
-            for line in lines(members):
+            for line in lines(members, run.spec.etcd.quota_bytes):
                 click.echo(line)
         if not all(one.healthy and one.state and not one.state.alarms for one in members):
             raise click.exceptions.Exit(1)
@@ -78,25 +86,127 @@ def snapshots(name: str, as_json: bool) -> None:
 @etcd.command()
 @NAME
 @click.argument("snapshot", required=False)
+@click.option(
+    "--from-data-dir",
+    "survivor",
+    metavar="HOST",
+    default="",
+    help="Not from a snapshot, but from this host's data: the quorum is lost for good.",
+)
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="HOST",
+    help="Give this host up: it is gone for good, and must never be started again with the data it has.",
+)
 @DRY_RUN_PLAN
 @JSON
 @ASK_BECOME_PASS
-def restore(name: str, snapshot: str | None, dry_run: bool, digest: str, as_json: bool, ask_become_pass: bool) -> None:
+def restore(
+    name: str,
+    snapshot: str | None,
+    survivor: str,
+    without: tuple[str, ...],
+    dry_run: bool,
+    digest: str,
+    as_json: bool,
+    ask_become_pass: bool,
+) -> None:
     """
     Put the cluster back to a snapshot: a file, or the name of one that `snapshots` lists; the newest when none is
-    named. What was written since is lost.
+    named. What was written since is lost. With --from-data-dir, bring a cluster back whose quorum is lost.
     """
-    from provisioner.actions.restore_etcd import begun_restore, plan_restore, restore_etcd
+    from provisioner.actions.restore_etcd import begun_restore, plan_restore, restore_etcd, without_hosts
 
+    if survivor and snapshot:
+        raise click.UsageError("--from-data-dir does not go with a snapshot: both say what the cluster is made from")
     with working_on(name, as_json, HowToReach.asking(ask_become_pass)) as work:
         run = work.run()
-        file = _chosen(work.home.snapshots, name, snapshot)
-        begun = begun_restore(run, file)
-        plan = plan_restore(run.spec, file.name, begun.id)
+        left = without_hosts(run.spec, without)
+        if survivor:
+            file = _salvaged(work, run, survivor, without, dry_run=dry_run)
+        else:
+            file = _chosen(work.home.snapshots, name, snapshot)
+        begun = begun_restore(run, file, without=without, salvaged=survivor)
+        run.spec = left
+        plan = plan_restore(left, file.name, begun.id)
         if not plan_is_wanted(plan, digest, dry_run=dry_run, as_json=as_json):
             return
         work.finish(run, restore_etcd(run, file, begun))
-        work.say(f"Cluster {name} is as it was in {file.name}.", cluster=name, snapshot=str(file))
+        said = f"Cluster {name} is as it was in {file.name}."
+        if without:
+            said += (
+                f" Put others in place of what is gone: `provision nodes replace {name} {' '.join(without)} --dead`."
+            )
+        work.say(said, cluster=name, snapshot=str(file), without=list(without))
+
+
+def _salvaged(work: "Work", run: "Run", survivor: str, without: tuple[str, ...], *, dry_run: bool) -> Path:
+    """What the survivor's data hold; of an earlier run, if that did not come to its end. Raises InventoryError."""
+    from inventory.model import Role
+    from provisioner.actions.restore_etcd import unfinished_restore
+    from provisioner.actions.salvage_etcd import salvage
+
+    members = run.spec.with_role(Role.ETCD)
+    host = next((host for host in members if host.name == survivor and survivor not in without), None)
+    if host is None:
+        raise InventoryError(
+            f"{survivor} has no data of etcd", why=f"members are on {', '.join(one.name for one in members)}",
+            next_step="Name one that is not given up.",
+        )  # fmt: skip
+    begun = unfinished_restore(run.home)
+    if begun is not None and (begun.salvaged, begun.without) == (survivor, without):
+        return run.home.snapshots / begun.snapshot
+    if dry_run:
+        # Salvaging stops what is left of the member.
+        return run.home.snapshots / f"what-{survivor}-has"
+    others = [one for one in members if one is not host and one.name not in without]
+    return work.finish(run, salvage(run, host, others)).path
+
+
+@etcd.command("restore-on-new-hosts")
+@NAME
+@click.argument("snapshot", required=False)
+@click.option("--inventory", type=click.Path(path_type=Path), help="File that describes the new hosts.")
+@JSON
+@ACCEPT_NEW_HOST_KEYS
+@ASK_BECOME_PASS
+@SKIP
+def restore_elsewhere(
+    name: str,
+    snapshot: str | None,
+    inventory: Path | None,
+    as_json: bool,
+    accept_new_host_keys: bool,
+    ask_become_pass: bool,
+    skipped: tuple[str, ...],
+) -> None:
+    """
+    All hosts are lost: make the cluster anew on others, from a snapshot and what this machine keeps of it. Local
+    machines are removed and made again, with other addresses.
+    """
+    from provisioner.actions import restore_on_new_hosts as moving
+    from provisioner.actions.describe import describe_record
+
+    how = HowToReach(accept_new_host_keys, sudo_password(ask_become_pass), skipped)
+    with working_on(name, as_json, how) as work:
+        file = _chosen(work.home.snapshots, name, snapshot)
+        move = moving.planned_move(work.home, work.record, inventory, file)
+        old, run = (
+            new_run(work.home, describe_record(work.home, record), record, work.progress, how)
+            for record in (move.before, move.after)
+        )
+        moving.check_before(run, file)
+
+        async def leave() -> None:
+            if not move.begun:
+                await moving.refuse_living(old)
+            await moving.leave_old_hosts(old, move, inventory)
+
+        work.finish(old, leave())
+        gone = work.finish(run, moving.restore_on_new_hosts(run, move, file))
+        said = f"Cluster {name} is as it was in {file.name}, on {len(run.spec.hosts)} new hosts."
+        work.say(said, cluster=name, snapshot=str(file), deleted_nodes=list(gone))
 
 
 def _chosen(folder: Path, cluster: str, wanted: str | None) -> Path:
@@ -125,3 +235,26 @@ def defragment(name: str, as_json: bool, ask_become_pass: bool) -> None:
         run = work.run()
         freed = work.finish(run, defragment_etcd(run))
         work.say(f"{freed / 1e6:.1f} MB are free again.", cluster=name, freed_bytes=freed)
+
+
+@etcd.command()
+@NAME
+@DRY_RUN_PLAN
+@JSON
+@ASK_BECOME_PASS
+def repair(name: str, dry_run: bool, digest: str, as_json: bool, ask_become_pass: bool) -> None:
+    """Let it write again after an alarm about space: compact, defragment members one by one, take the alarm back."""
+    from provisioner.actions.repair_etcd import plan_etcd_repair, repair_etcd
+
+    with working_on(name, as_json, HowToReach.asking(ask_become_pass)) as work:
+        run = work.run()
+
+        async def planned_and_done() -> bool:
+            plan = await plan_etcd_repair(run)
+            if wanted := plan_is_wanted(plan, digest, dry_run=dry_run, as_json=as_json):
+                await repair_etcd(run, plan)
+            return wanted
+
+        if not work.finish(run, planned_and_done()):
+            return
+        work.say(f"etcd of cluster {name} has room to write.", cluster=name)

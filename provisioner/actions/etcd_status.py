@@ -36,9 +36,32 @@ async def _member(run: Run, host: HostSpec) -> MemberStatus:
     return MemberStatus(host.name, state, healthy, "" if state else "its member does not answer")
 
 
-def lines(members: list[MemberStatus]) -> list[str]:
-    """For people. Pure."""
+def lag(members: list[MemberStatus]) -> dict[str, int]:
+    """Host -> entries of the log that it has yet to apply, as far as those know that answer. Pure."""
     newest = max((one.state.applied for one in members if one.state), default=0)
+    return {one.host: newest - one.state.applied for one in members if one.state}
+
+
+def as_json(members: list[MemberStatus], quota: int) -> list[dict[str, object]]:
+    """One object a member. Pure."""
+    behind = lag(members)
+    return [
+        {
+            "host": one.host,
+            "healthy": one.healthy,
+            "leader": bool(one.state and one.state.is_leader),
+            "behind": behind.get(one.host),
+            "quota_bytes": quota,
+            "state": one.state._asdict() if one.state else None,
+            "why": one.why,
+        }
+        for one in members
+    ]
+
+
+def lines(members: list[MemberStatus], quota: int) -> list[str]:
+    """For people. Pure."""
+    behind = lag(members)
     found = []
     for one in members:
         if one.state is None:
@@ -46,12 +69,12 @@ def lines(members: list[MemberStatus]) -> list[str]:
             continue
         said = one.state
         parts = [
-            "leader" if said.is_leader else "follower",
+            "leader" if said.is_leader else "learner" if said.is_learner else "follower",
             "healthy" if one.healthy else "NOT healthy",
             f"etcd {said.version}",
-            f"{said.db_bytes / 1e6:.1f} MB ({said.db_in_use / 1e6:.1f} in use)",
+            f"{said.db_bytes / 1e6:.1f} MB ({said.db_in_use / 1e6:.1f} in use, of {quota / 1e6:.0f})",
             f"revision {said.revision}",
-            f"{newest - said.applied} behind",
+            f"{behind[one.host]} behind",
             *(f"alarm {alarm}" for alarm in said.alarms),
         ]
         found.append(f"{one.host:<16}{', '.join(parts)}")

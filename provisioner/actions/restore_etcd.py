@@ -7,16 +7,17 @@ Source of the flags: etcd 3.5, `etcdutl snapshot restore --bump-revision --mark-
 """
 
 import asyncio
+import dataclasses
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from cluster import settings
-from inventory.model import ClusterSpec, HostSpec, Role
+from inventory.model import ClusterSpec, HostSpec, Role, url_host
 from provisioner.actions.telling import told_by
 from provisioner.errors import InventoryError, ProvisionError
 from provisioner.execution.actions import Action, ActionPlan, Difference
@@ -30,8 +31,9 @@ from provisioner.phases.connect import connect_hosts, locked_hosts
 from provisioner.phases.gather_facts import gather_facts
 from provisioner.phases.run import Run
 from provisioner.phases.start_control_plane import start_control_plane
+from provisioner.snapshots.keep import snapshots_in
 from provisioner.snapshots.seal import SealError, opened
-from provisioner.state import write_atomically
+from provisioner.state import ClusterHome, write_atomically
 
 ResultT = TypeVar("ResultT")
 
@@ -59,10 +61,16 @@ class Restore:
     id: str
     snapshot: str
     """File name."""
+    floor: int = 0
+    """No revision that was ever given out is above it; those after the restore are."""
+    without: tuple[str, ...] = ()
+    """Hosts that are given up: they are members no more."""
+    salvaged: str = ""
+    """The host whose data the snapshot was made from, if it was."""
 
 
 def plan_restore(spec: ClusterSpec, snapshot: str, restore_id: str) -> ActionPlan:
-    """Pure."""
+    """Pure. `spec` has no hosts that are given up (`without_hosts`)."""
     masters, members = spec.with_role(Role.CONTROL_PLANE), spec.with_role(Role.ETCD)
     change = (Difference("etcd", "as it is", f"{snapshot} (restore {restore_id})"),)
     sends = [Action(f"{host.name}/send", "send the snapshot and check it", host.name) for host in members]
@@ -82,36 +90,82 @@ def _ids(actions: list[Action]) -> tuple[str, ...]:
     return tuple(action.id for action in actions)
 
 
-def begun_restore(run: Run, snapshot: Path) -> Restore:
+def without_hosts(spec: ClusterSpec, names: Sequence[str]) -> ClusterSpec:
+    """The cluster as it is restored. Raises InventoryError when nobody is left, or a name is nobody's."""
+    if strange := sorted(set(names) - {host.name for host in spec.hosts}):
+        known = ", ".join(host.name for host in spec.hosts)
+        raise InventoryError(
+            f"{strange[0]} is no host of cluster {spec.name}", why=f"its hosts are {known}",
+            next_step="Name one of them with --without.",
+        )  # fmt: skip
+    left = dataclasses.replace(spec, hosts=tuple(host for host in spec.hosts if host.name not in names))
+    if not left.with_role(Role.ETCD) or not left.with_role(Role.CONTROL_PLANE):
+        raise InventoryError(
+            "nobody would be left", why=f"without {', '.join(names)} there is no master with a member of etcd",
+            next_step=f"Restore on new hosts: `provision etcd restore-on-new-hosts {spec.name}`.",
+        )  # fmt: skip
+    return left
+
+
+def bump(snapshot_revision: int, floor: int) -> int:
+    """
+    How far revisions are raised, so that the first after the restore is above all that were given out. Pure.
+
+    A second restore of the same snapshot is the case in which BUMP alone would go back.
+    """
+    return max(BUMP, floor - snapshot_revision + BUMP)
+
+
+def unfinished_restore(home: ClusterHome) -> Restore | None:
+    """What an earlier run has begun and not ended."""
+    note = home.path / "restoring.json"
+    if not note.exists():
+        return None
+    told = json.loads(note.read_text())
+    return Restore(**{**told, "without": tuple(told.get("without", ()))})
+
+
+def begun_restore(run: Run, snapshot: Path, *, without: Sequence[str] = (), salvaged: str = "") -> Restore:
     """The restore of this snapshot that did not come to its end, else a new one. Raises InventoryError."""
-    if not snapshot.exists():
+    if not snapshot.exists() and not salvaged:
         raise InventoryError(
             f"there is no snapshot {snapshot}", why="no such file",
             next_step=f"`provision etcd snapshots {run.spec.name}` lists those that were taken.",
         )  # fmt: skip
-    note = _note(run)
-    if note.exists():
-        told = json.loads(note.read_text())
-        if told["snapshot"] == snapshot.name:
-            return Restore(told["id"], told["snapshot"])
+    begun = unfinished_restore(run.home)
+    if begun is not None and (begun.snapshot, begun.without) == (snapshot.name, tuple(without)):
+        return begun
     now = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
-    return Restore(f"{now}-{hashlib.sha256(snapshot.name.encode()).hexdigest()[:6]}", snapshot.name)
+    new_id = f"{now}-{hashlib.sha256(snapshot.name.encode()).hexdigest()[:6]}"
+    return Restore(new_id, snapshot.name, highest_revision(run.home), tuple(without), salvaged)
+
+
+def highest_revision(home: ClusterHome) -> int:
+    """As far as is remembered here: of snapshots, and of the beginnings after restores."""
+    file = _highest(home)
+    remembered = int(file.read_text()) if file.exists() else 0
+    return max([remembered, *(one.revision for one in snapshots_in(home.snapshots))])
+
+
+def _highest(home: ClusterHome) -> Path:
+    return home.path / "highest-revision"
 
 
 async def restore_etcd(run: Run, snapshot: Path, restore: Restore) -> ActionPlan:
-    """The caller holds the cluster's lock. A run that is cut off is gone on with by the same command."""
+    """
+    The caller holds the cluster's lock. A run that is cut off is gone on with by the same command.
+
+    Args:
+        run: Its description has no hosts that are given up.
+    """
     plan = plan_restore(run.spec, snapshot.name, restore.id)
-    key_file = run.home.pki / "snapshot.key"
-    if not key_file.exists():
-        raise InventoryError(
-            "the snapshot cannot be opened", why=f"there is no {key_file}",
-            next_step="Put back the file that it was sealed with; it lay beside the cluster's CAs.",
-        )  # fmt: skip
-    await asyncio.to_thread(_try_to_open, snapshot, key_file.read_bytes())
+    await asyncio.to_thread(check_snapshot, run.home, snapshot)
+    key = (run.home.pki / "snapshot.key").read_bytes()
     hosts = [host for host in run.spec.hosts if host.has(Role.ETCD) or host.has(Role.CONTROL_PLANE)]
     await connect_hosts(run, hosts, booting=False)
-    write_atomically(_note(run), json.dumps({"id": restore.id, "snapshot": restore.snapshot}).encode(), mode=0o600)
-    steps = _Restoring(run, snapshot, key_file.read_bytes(), restore.id).steps()
+    restore = await _with_living_floor(run, restore)
+    write_atomically(_note(run), json.dumps(dataclasses.asdict(restore)).encode(), mode=0o600)
+    steps = _Restoring(run, snapshot, key, restore).steps()
     ledger = Ledger(run.home.ledger, plan.verb)
     async with locked_hosts(run, hosts):
         with run.progress.phase("Restore etcd"), ledger.running(f"restore {snapshot.name}"):
@@ -120,8 +174,24 @@ async def restore_etcd(run: Run, snapshot: Path, restore: Restore) -> ActionPlan
     return plan
 
 
-def _try_to_open(snapshot: Path, key: bytes) -> None:
-    """All of it, before anything is stopped. Raises InventoryError."""
+async def _with_living_floor(run: Run, restore: Restore) -> Restore:
+    """Members that still answer know best which revisions were given out."""
+    states = await for_each(run.spec.with_role(Role.ETCD), lambda host: etcd.state(run.transport(host)))
+    known = [state.revision for state in states.values() if state is not None]
+    if unfinished_restore(run.home) == restore:
+        return restore  # they may run with what is restored already
+    return dataclasses.replace(restore, floor=max([restore.floor, *known]))
+
+
+def check_snapshot(home: ClusterHome, snapshot: Path) -> None:
+    """All of it is read, before anything is stopped. Raises InventoryError."""
+    key_file = home.pki / "snapshot.key"
+    if not key_file.exists():
+        raise InventoryError(
+            "the snapshot cannot be opened", why=f"there is no {key_file}",
+            next_step="Put back the file that it was sealed with; it lay beside the cluster's CAs.",
+        )  # fmt: skip
+    key = key_file.read_bytes()
     try:
         for _ in opened(snapshot, key):
             continue
@@ -138,11 +208,12 @@ def _note(run: Run) -> Path:
 class _Restoring:
     """How each action is done and seen to be done."""
 
-    def __init__(self, run: Run, snapshot: Path, key: bytes, restore_id: str) -> None:
+    def __init__(self, run: Run, snapshot: Path, key: bytes, restore: Restore) -> None:
         self._run = run
         self._snapshot = snapshot
         self._key = key
-        self._id = restore_id
+        self._id = restore.id
+        self._floor = restore.floor
         self._members = run.spec.with_role(Role.ETCD)
         self._masters = run.spec.with_role(Role.CONTROL_PLANE)
 
@@ -209,13 +280,16 @@ class _Restoring:
     async def _restore(self, host: HostSpec) -> None:
         transport = self._run.transport(host)
         await etcd.must(transport, ["rm", "-rf", f"{DATA}/restoring"], "clear what an earlier run left")
-        peers = ",".join(f"{one.name}=https://{_url_host(one.address)}:2380" for one in self._members)
+        revision = (await etcd.snapshot_facts(transport, ON_HOST)).revision
+        raised = bump(revision, self._floor)
+        write_atomically(_highest(self._run.home), str(revision + raised).encode(), mode=0o600)
+        peers = ",".join(f"{one.name}=https://{url_host(one.address)}:2380" for one in self._members)
         argv = [
             str(settings.CURRENT_RELEASE / "bin" / "etcdutl"), "snapshot", "restore", ON_HOST,
             f"--data-dir={DATA}/restoring", f"--name={host.name}", f"--initial-cluster={peers}",
             f"--initial-cluster-token=hanse-{self._run.spec.name}-{self._id}",
-            f"--initial-advertise-peer-urls=https://{_url_host(host.address)}:2380",
-            f"--bump-revision={BUMP}", "--mark-compacted",
+            f"--initial-advertise-peer-urls=https://{url_host(host.address)}:2380",
+            f"--bump-revision={raised}", "--mark-compacted",
         ]  # fmt: skip
         await etcd.must(transport, argv, "restore the snapshot")
         await etcd.must(transport, ["sh", "-c", _SWAP, "sh", DATA, self._id], "put the snapshot in place")
@@ -257,7 +331,3 @@ class _Restoring:
 
 def _of(do: Callable[[HostSpec], Awaitable[ResultT]], host: HostSpec) -> Callable[[], Awaitable[ResultT]]:
     return lambda: do(host)
-
-
-def _url_host(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

@@ -29,16 +29,23 @@ async def take_snapshot(run: Run, *, keep: int) -> Snapshot:
     transport = await _healthy_member(run)
     facts = await etcd.save_snapshot(transport, ON_HOST)
     run.progress.line(f"took revision {facts.revision}, {facts.keys} keys, {facts.bytes / 1e6:.1f} MB", transport.host)
-    taken = dt.datetime.now(dt.UTC)
-    target = run.home.snapshots / file_name(run.spec.name, taken, facts.revision)
-    key = await asyncio.to_thread(ensure_key, run.home.pki / "snapshot.key")
     try:
-        await _fetch(transport, target, key, facts.bytes)
+        taken = await fetch_snapshot(run, transport, ON_HOST, facts, dt.datetime.now(dt.UTC))
     finally:
         await transport.run(["rm", "-f", ON_HOST])
     for old in surplus(snapshots_in(run.home.snapshots), keep):
         old.path.unlink()
         run.progress.line(f"{old.name} is thrown away")
+    return taken
+
+
+async def fetch_snapshot(
+    run: Run, transport: Transport, path: str, facts: etcd.SnapshotFacts, taken: dt.datetime
+) -> Snapshot:
+    """From a host to this machine, sealed on the way. Raises ProvisionError when it does not arrive whole."""
+    target = run.home.snapshots / file_name(run.spec.name, taken, facts.revision)
+    key = await asyncio.to_thread(ensure_key, run.home.pki / "snapshot.key")
+    await _fetch(transport, path, target, key, facts.bytes)
     return Snapshot(target, taken, facts.revision)
 
 
@@ -60,7 +67,7 @@ async def _healthy_member(run: Run) -> Transport:
     )  # fmt: skip
 
 
-async def _fetch(transport: Transport, target: Path, key: bytes, size: int) -> None:
+async def _fetch(transport: Transport, path: str, target: Path, key: bytes, size: int) -> None:
     """Stream, seal and write; the file has its name only when it is whole and on the disk."""
     pieces: queue.Queue[bytes | None] = queue.Queue(maxsize=16)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -74,7 +81,7 @@ async def _fetch(transport: Transport, target: Path, key: bytes, size: int) -> N
 
     whole = False
     try:
-        result = await transport.stream_out(["cat", ON_HOST], take)
+        result = await transport.stream_out(["cat", path], take)
         whole = result.exit_code == 0 and arrived == size
     finally:
         pieces.put(None if whole else b"")

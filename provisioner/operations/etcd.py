@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,13 +21,16 @@ class EtcdMember(NamedTuple):
     is_learner: bool
 
 
-async def etcdctl(transport: Transport, *arguments: str) -> CommandResult:
+OWN_MEMBER = f"https://127.0.0.1:{settings.ETCD_CLIENT_PORT}"
+
+
+async def etcdctl(transport: Transport, *arguments: str, endpoint: str = OWN_MEMBER) -> CommandResult:
     """etcdctl of the current release, against the host's own member."""
     pki = settings.ETCD_PKI_DIR
     return await transport.run(
         [
             str(settings.CURRENT_RELEASE / "bin" / "etcdctl"),
-            f"--endpoints=https://127.0.0.1:{settings.ETCD_CLIENT_PORT}",
+            f"--endpoints={endpoint}",
             f"--cacert={pki}/ca.crt",
             f"--cert={pki}/healthcheck-client.crt",
             f"--key={pki}/healthcheck-client.key",
@@ -39,6 +43,11 @@ async def etcdctl(transport: Transport, *arguments: str) -> CommandResult:
 async def is_healthy(transport: Transport) -> bool:
     """Whether the member answers a linearizable read, which needs the quorum."""
     return (await etcdctl(transport, "endpoint", "health")).exit_code == 0
+
+
+async def takes_part(transport: Transport) -> bool:
+    """As `is_healthy`, but an alarm about space, which leaves reads alone, is no reason to say no."""
+    return (await etcdctl(transport, "get", "hanse-asks-whether-there-is-a-quorum")).exit_code == 0
 
 
 async def wait_healthy(transport: Transport) -> None:
@@ -83,6 +92,10 @@ class EtcdState(NamedTuple):
     """Raft index that it has applied; the members' differences are how far they lag."""
     revision: int
     alarms: tuple[str, ...] = ()
+    is_learner: bool = False
+    """It has no vote yet."""
+    id: str = ""
+    """In hexadecimal."""
 
 
 async def state(transport: Transport) -> EtcdState | None:
@@ -101,14 +114,17 @@ async def state(transport: Transport) -> EtcdState | None:
         term=status.get("raftTerm", 0),
         applied=status.get("raftAppliedIndex", 0),
         revision=status["header"].get("revision", 0),
-        alarms=await alarms(transport),
+        alarms=await alarms(transport, own),
+        is_learner=status.get("isLearner", False),
+        id=f"{own:x}",
     )
 
 
-async def alarms(transport: Transport) -> tuple[str, ...]:
-    """Names, as in NOSPACE or CORRUPT."""
+async def alarms(transport: Transport, member_id: int | None = None) -> tuple[str, ...]:
+    """Names, as in NOSPACE or CORRUPT, of one member or of all."""
     result = await etcdctl(transport, "alarm", "list")
-    return tuple(sorted({line.rpartition(":")[2].strip() for line in result.stdout.splitlines() if line.strip()}))
+    raised = re.findall(r"memberID:(\d+) alarm:(\w+)", result.stdout)
+    return tuple(sorted({alarm for member, alarm in raised if member_id in (None, int(member))}))
 
 
 class SnapshotFacts(NamedTuple):
@@ -121,11 +137,11 @@ class SnapshotFacts(NamedTuple):
     """Of the file."""
 
 
-async def save_snapshot(transport: Transport, path: str) -> SnapshotFacts:
+async def save_snapshot(transport: Transport, path: str, *, endpoint: str = OWN_MEMBER) -> SnapshotFacts:
     """Take one from the host's own member and check it. Raises ProvisionError."""
     folder = path.rpartition("/")[0]
     await must(transport, ["install", "-d", "-m", "0700", folder], "make the folder of snapshots")
-    result = await etcdctl(transport, "--command-timeout=300s", "snapshot", "save", path)
+    result = await etcdctl(transport, "--command-timeout=300s", "snapshot", "save", path, endpoint=endpoint)
     if result.exit_code != 0:
         raise _failed(transport, "take a snapshot", result)
     return await snapshot_facts(transport, path)
@@ -147,6 +163,13 @@ async def defragment(transport: Transport) -> None:
     result = await etcdctl(transport, "--command-timeout=120s", "defrag")
     if result.exit_code != 0:
         raise _failed(transport, "defragment", result)
+
+
+async def compact(transport: Transport, revision: int) -> None:
+    """Forget what was before; whoever follows from there lists anew. Raises ProvisionError."""
+    result = await etcdctl(transport, "--command-timeout=60s", "compact", "--physical", str(revision))
+    if result.exit_code != 0 and "has been compacted" not in result.stderr + result.stdout:
+        raise _failed(transport, "compact", result)
 
 
 async def disarm(transport: Transport) -> None:

@@ -6,7 +6,8 @@ import pathlib
 import pytest
 
 from inventory.sources.nspawn import local_cluster
-from provisioner.actions.restore_etcd import plan_restore
+from provisioner.actions.restore_etcd import BUMP, bump, plan_restore, without_hosts
+from provisioner.errors import InventoryError
 from provisioner.snapshots.keep import file_name, snapshots_in, surplus
 from provisioner.snapshots.seal import PIECE, SealError, ensure_key, opened, sealed
 
@@ -92,3 +93,21 @@ def test_nothing_is_stopped_before_every_member_has_the_snapshot() -> None:
         "dev-3/restore",
     )
     assert plan.digest != plan_restore(spec, "dev.snapshot", "two").digest
+
+
+def test_revisions_never_go_back_however_often_the_same_snapshot_is_restored() -> None:
+    first = 500 + bump(500, floor=700)
+    assert first > 700
+    second = 500 + bump(500, floor=first + 40)
+    assert second > first + 40
+    assert bump(900, floor=0) == BUMP
+
+
+def test_hosts_that_are_given_up_are_no_part_of_what_is_restored() -> None:
+    spec = local_cluster("dev", 3, "10.89.0.0/24", "/key")
+    left = without_hosts(spec, ["dev-2", "dev-3"])
+    assert {action.host for action in plan_restore(left, "a.snapshot", "one")} == {"", "dev-1"}
+    with pytest.raises(InventoryError, match=r"dev-9 is no host"):
+        without_hosts(spec, ["dev-9"])
+    with pytest.raises(InventoryError, match=r"restore-on-new-hosts"):
+        without_hosts(spec, ["dev-1", "dev-2", "dev-3"])
