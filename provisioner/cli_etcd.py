@@ -258,3 +258,27 @@ def repair(name: str, dry_run: bool, digest: str, as_json: bool, ask_become_pass
         if not work.finish(run, planned_and_done()):
             return
         work.say(f"etcd of cluster {name} has room to write.", cluster=name)
+
+
+@etcd.command()
+@NAME
+@click.argument("host")
+@DRY_RUN_PLAN
+@JSON
+@ASK_BECOME_PASS
+def replace(name: str, host: str, dry_run: bool, digest: str, as_json: bool, ask_become_pass: bool) -> None:
+    """Let one host's member forget what it has, and learn all anew from the others: its data are damaged."""
+    from provisioner.actions.replace_member import plan_member_replacement, replace_member
+
+    with working_on(name, as_json, HowToReach.asking(ask_become_pass)) as work:
+        run = work.run()
+
+        async def planned_and_done() -> bool:
+            plan, quorum = await plan_member_replacement(run, host)
+            if wanted := plan_is_wanted(plan, digest, dry_run=dry_run, as_json=as_json):
+                await replace_member(run, plan, quorum, host)
+            return wanted
+
+        if not work.finish(run, planned_and_done()):
+            return
+        work.say(f"The member of etcd on {host} has what the others have.", cluster=name, host=host)

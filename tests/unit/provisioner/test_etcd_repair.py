@@ -5,10 +5,13 @@ from collections.abc import Mapping
 
 import pytest
 
+from inventory.sources.nspawn import local_cluster
 from provisioner.actions.etcd_status import MemberStatus, as_json, lines
 from provisioner.actions.plan_etcd_repair import MemberRoom, check_room, plan_repair
+from provisioner.actions.replace_member import plan_replacement
 from provisioner.errors import ProvisionError
 from provisioner.operations import etcd
+from provisioner.operations.membership import Member
 from provisioner.transports.base import CommandResult
 from tests.fakes.fake_transport import FakeTransport
 
@@ -85,15 +88,46 @@ def test_status_says_who_leads_and_how_far_each_is_behind() -> None:
     def state(applied: int, *, leads: bool) -> etcd.EtcdState:
         return etcd.EtcdState("3.5.16", 20 * MB, 10 * MB, leads, 3, applied, 900, ("NOSPACE",))
 
-    members = [
+    found = [
         MemberStatus("h1", state(1000, leads=True), True),
         MemberStatus("h2", state(990, leads=False), False),
         MemberStatus("h3", None, False, "its member does not answer"),
     ]
-    assert [(one["leader"], one["behind"], one["quota_bytes"]) for one in as_json(members, 7)] == [
+    assert [(one["leader"], one["behind"], one["quota_bytes"]) for one in as_json(found, 7)] == [
         (True, 0, 7), (False, 10, 7), (False, None, 7),
     ]  # fmt: skip
-    said = lines(members, 100 * MB)
+    said = lines(found, 100 * MB)
     assert "leader, healthy" in said[0]
     assert "10 behind, alarm NOSPACE" in said[1]
     assert said[2].endswith("does not answer")
+
+
+SPEC = local_cluster("dev", 5, "10.89.0.0/24", "/key")
+
+
+def members(*, healthy: str = "123", voters: str = "123", there: str = "123") -> tuple[Member, ...]:
+    return tuple(Member(f"dev-{n}", healthy=n in healthy, voter=n in voters) for n in there)
+
+
+def replacement(found: tuple[Member, ...]) -> list[str]:
+    return [action.id for action in plan_replacement(SPEC, found, "dev-3")]
+
+
+def test_a_damaged_member_leaves_before_it_learns_anew() -> None:
+    assert replacement(members(healthy="12")) == [
+        "snapshot", "dev-3/stop", "etcd/remove dev-3", "dev-3/wipe", "etcd/add dev-3",
+        "dev-3/files", "dev-3/etcd", "etcd/promote dev-3",
+    ]  # fmt: skip
+
+
+def test_what_an_earlier_run_has_done_is_not_done_again() -> None:
+    left, learning = replacement(members(there="12")), replacement(members(voters="12"))
+    assert left == ["snapshot", "dev-3/wipe", "etcd/add dev-3", "dev-3/files", "dev-3/etcd", "etcd/promote dev-3"]
+    assert learning == ["snapshot", "dev-3/files", "dev-3/etcd", "etcd/promote dev-3"]
+
+
+def test_nobody_is_replaced_who_is_needed() -> None:
+    with pytest.raises(ProvisionError, match=r"cannot remove etcd member dev-3: 1 of 2 members"):
+        replacement(members(healthy="13"))
+    with pytest.raises(ProvisionError, match=r"only member"):
+        replacement(members(there="3"))
