@@ -1,5 +1,7 @@
 """`provision etcd …`: the members, and snapshots of what they keep."""
 
+import dataclasses
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +24,25 @@ from provisioner.errors import InventoryError
 
 if TYPE_CHECKING:
     from provisioner.phases.run import Run
+    from provisioner.snapshots.s3 import S3Folder
 
 NAME = click.argument("name", default="dev")
+
+S3 = click.option(
+    "--s3",
+    "s3_url",
+    default="",
+    metavar="s3://BUCKET/PREFIX",
+    envvar="HANSE_SNAPSHOTS_S3",
+    help="Also in this bucket; credentials are found as AWS's own tools find them.",
+)
+S3_ENDPOINT = click.option(
+    "--s3-endpoint",
+    default="",
+    metavar="URL",
+    envvar="HANSE_SNAPSHOTS_S3_ENDPOINT",
+    help="Another server than Amazon's that speaks S3.",
+)
 
 
 @click.group()
@@ -55,32 +74,65 @@ def status(name: str, as_json: bool) -> None:
 @etcd.command()
 @NAME
 @click.option("--keep", type=click.IntRange(1), default=48, show_default=True, help="How many stay.")
+@S3
+@S3_ENDPOINT
 @JSON
 @ASK_BECOME_PASS
-def snapshot(name: str, keep: int, as_json: bool, ask_become_pass: bool) -> None:
-    """Take a snapshot: checked, sealed with the cluster's own key, on this machine."""
+def snapshot(name: str, keep: int, s3_url: str, s3_endpoint: str, as_json: bool, ask_become_pass: bool) -> None:
+    """Take a snapshot: checked, sealed with the cluster's own key, on this machine, and in S3 where that is wanted."""
     from provisioner.actions.snapshot_etcd import take_snapshot
 
+    bucket = _bucket(s3_url, s3_endpoint)
     with working_on(name, as_json, HowToReach.asking(ask_become_pass)) as work:
         run = work.run()
         taken = work.finish(run, take_snapshot(run, keep=keep))
+        if bucket is not None:
+            bucket.put(taken.path)
+            for old in bucket.prune(name, keep):
+                work.progress.line(f"{old} is thrown away in {bucket}")
         said = f"Snapshot of revision {taken.revision}: {taken.path}"
         work.say(said, snapshot=str(taken.path), revision=taken.revision)
 
 
 @etcd.command()
 @NAME
+@click.option("--verify", is_flag=True, help="Restore each beside a member, and count what comes out.")
+@S3
+@S3_ENDPOINT
 @JSON
-def snapshots(name: str, as_json: bool) -> None:
-    """List the snapshots on this machine, oldest first."""
+@ASK_BECOME_PASS
+def snapshots(name: str, verify: bool, s3_url: str, s3_endpoint: str, as_json: bool, ask_become_pass: bool) -> None:
+    """List the snapshots on this machine, or in S3, oldest first."""
+    from provisioner.actions.verify_snapshots import verify_snapshots
     from provisioner.snapshots.keep import snapshots_in
 
-    with working_on(name, as_json, HowToReach(), changes=False) as work:
-        for one in snapshots_in(work.home.snapshots):
-            if as_json:
-                print_json({"snapshot": str(one.path), "taken": one.taken.isoformat(), "revision": one.revision})
-            else:
-                click.echo(f"{one.taken:%Y-%m-%d %H:%M:%S} UTC  revision {one.revision:<10} {one.path}")
+    bucket = _bucket(s3_url, s3_endpoint)
+    with working_on(name, as_json, HowToReach.asking(ask_become_pass), changes=verify) as work:
+        found = snapshots_in(work.home.snapshots) if bucket is None else bucket.snapshots(name)
+        if not verify:
+            for one in found:
+                if as_json:
+                    print_json({"snapshot": str(one.path), "taken": one.taken.isoformat(), "revision": one.revision})
+                else:
+                    click.echo(f"{one.taken:%Y-%m-%d %H:%M:%S} UTC  revision {one.revision:<10} {one.path}")
+            return
+        with tempfile.TemporaryDirectory(dir=work.home.path) as scratch:
+            if bucket is not None:
+                found = [dataclasses.replace(one, path=bucket.fetch(one.name, Path(scratch))) for one in found]
+            run = work.run()
+            verified = work.finish(run, verify_snapshots(run, found))
+        bad = [one for one in verified if one.wrong]
+        told = [{"snapshot": one.name, "wrong": one.wrong} for one in verified]
+        work.say(f"{len(verified) - len(bad)} of {len(verified)} snapshots are good.", cluster=name, snapshots=told)
+        if bad:
+            raise click.exceptions.Exit(1)
+
+
+def _bucket(url: str, endpoint: str) -> "S3Folder | None":
+    """None where no bucket is named. Raises InventoryError."""
+    from provisioner.snapshots.s3 import S3Folder
+
+    return S3Folder(url, endpoint=endpoint) if url else None
 
 
 @etcd.command()
@@ -99,6 +151,7 @@ def snapshots(name: str, as_json: bool) -> None:
     metavar="HOST",
     help="Give this host up: it is gone for good, and must never be started again with the data it has.",
 )
+@S3_ENDPOINT
 @DRY_RUN_PLAN
 @JSON
 @ASK_BECOME_PASS
@@ -107,14 +160,16 @@ def restore(
     snapshot: str | None,
     survivor: str,
     without: tuple[str, ...],
+    s3_endpoint: str,
     dry_run: bool,
     digest: str,
     as_json: bool,
     ask_become_pass: bool,
 ) -> None:
     """
-    Put the cluster back to a snapshot: a file, or the name of one that `snapshots` lists; the newest when none is
-    named. What was written since is lost. With --from-data-dir, bring a cluster back whose quorum is lost.
+    Put the cluster back to a snapshot: a file, the name of one that `snapshots` lists, or s3://BUCKET/PREFIX/NAME; the
+    newest here when none is named. What was written since is lost. With --from-data-dir, bring a cluster back whose
+    quorum is lost.
     """
     from provisioner.actions.restore_etcd import begun_restore, plan_restore, restore_etcd, without_hosts
 
@@ -126,7 +181,7 @@ def restore(
         if survivor:
             file = _salvaged(work, run, survivor, without, dry_run=dry_run)
         else:
-            file = _chosen(work.home.snapshots, name, snapshot)
+            file = _chosen(work.home.snapshots, name, snapshot, s3_endpoint)
         begun = begun_restore(run, file, without=without, salvaged=survivor)
         run.spec = left
         plan = plan_restore(left, file.name, begun.id)
@@ -168,6 +223,7 @@ def _salvaged(work: "Work", run: "Run", survivor: str, without: tuple[str, ...],
 @NAME
 @click.argument("snapshot", required=False)
 @click.option("--inventory", type=click.Path(path_type=Path), help="File that describes the new hosts.")
+@S3_ENDPOINT
 @JSON
 @ACCEPT_NEW_HOST_KEYS
 @ASK_BECOME_PASS
@@ -176,6 +232,7 @@ def restore_elsewhere(
     name: str,
     snapshot: str | None,
     inventory: Path | None,
+    s3_endpoint: str,
     as_json: bool,
     accept_new_host_keys: bool,
     ask_become_pass: bool,
@@ -190,7 +247,7 @@ def restore_elsewhere(
 
     how = HowToReach(accept_new_host_keys, sudo_password(ask_become_pass), skipped)
     with working_on(name, as_json, how) as work:
-        file = _chosen(work.home.snapshots, name, snapshot)
+        file = _chosen(work.home.snapshots, name, snapshot, s3_endpoint)
         move = moving.planned_move(work.home, work.record, inventory, file)
         old, run = (
             new_run(work.home, describe_record(work.home, record), record, work.progress, how)
@@ -209,9 +266,17 @@ def restore_elsewhere(
         work.say(said, cluster=name, snapshot=str(file), deleted_nodes=list(gone))
 
 
-def _chosen(folder: Path, cluster: str, wanted: str | None) -> Path:
+def _chosen(folder: Path, cluster: str, wanted: str | None, s3_endpoint: str) -> Path:
+    """A file on this machine; one in S3 is fetched first."""
     from provisioner.snapshots.keep import snapshots_in
 
+    if wanted and wanted.startswith("s3://"):
+        place, _, file = wanted.rpartition("/")
+        if (folder / file).exists():
+            return folder / file  # fetched by an earlier run, or taken here
+        bucket = _bucket(place, s3_endpoint)
+        assert bucket is not None  # noqa: S101 - it was named
+        return bucket.fetch(file, folder)
     if wanted:
         return folder / wanted if (folder / wanted).exists() else Path(wanted)
     found = snapshots_in(folder)

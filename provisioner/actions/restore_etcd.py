@@ -19,7 +19,7 @@ from typing import TypeVar
 from cluster import settings
 from inventory.model import ClusterSpec, HostSpec, Role, url_host
 from provisioner.actions.telling import told_by
-from provisioner.errors import InventoryError, ProvisionError
+from provisioner.errors import InventoryError
 from provisioner.execution.actions import Action, ActionPlan, Difference
 from provisioner.execution.carry_out import Step, carry_out
 from provisioner.execution.ledger import Ledger
@@ -32,7 +32,7 @@ from provisioner.phases.gather_facts import gather_facts
 from provisioner.phases.run import Run
 from provisioner.phases.start_control_plane import start_control_plane
 from provisioner.snapshots.keep import snapshots_in
-from provisioner.snapshots.seal import SealError, opened
+from provisioner.snapshots.seal import SealError, label_of, opened
 from provisioner.state import ClusterHome, write_atomically
 
 ResultT = TypeVar("ResultT")
@@ -193,12 +193,18 @@ def check_snapshot(home: ClusterHome, snapshot: Path) -> None:
         )  # fmt: skip
     key = key_file.read_bytes()
     try:
+        label = label_of(snapshot, key)
         for _ in opened(snapshot, key):
             continue
     except SealError as error:
         raise InventoryError(
             "the snapshot cannot be used", why=str(error), next_step="Take another one; nothing was changed."
         ) from error
+    if label.cluster != home.name:
+        raise InventoryError(
+            f"{snapshot.name} is of another cluster", why=f"it was taken of {label.cluster}, and this is {home.name}",
+            next_step=f"`provision etcd snapshots {home.name}` lists those of this one; nothing was changed.",
+        )  # fmt: skip
 
 
 def _note(run: Run) -> Path:
@@ -237,20 +243,7 @@ class _Restoring:
         return all((await for_each(self._members, self._is_restored)).values())
 
     async def _send(self, host: HostSpec) -> None:
-        argv = [
-            "sh",
-            "-c",
-            'umask 077; mkdir -p "$(dirname "$1")" && cat > "$1.part" && mv "$1.part" "$1"',
-            "sh",
-            ON_HOST,
-        ]
-        result = await self._run.transport(host).stream_in(argv, self._pieces())
-        if result.exit_code != 0:
-            raise ProvisionError(
-                "the snapshot could not be sent", why=result.stderr.strip()[-300:] or f"exit code {result.exit_code}",
-                next_step="Check the free space below /var/lib on the host, then run again.", host=host.name,
-            )  # fmt: skip
-        await etcd.snapshot_facts(self._run.transport(host), ON_HOST)
+        await etcd.receive_snapshot(self._run.transport(host), ON_HOST, self._pieces())
 
     def _pieces(self) -> Iterator[bytes]:
         return opened(self._snapshot, self._key)

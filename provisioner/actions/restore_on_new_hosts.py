@@ -85,6 +85,16 @@ async def refuse_living(old: Run) -> None:
             )  # fmt: skip
 
 
+def note_move(home: ClusterHome, move: Move, inventory: Path | None) -> None:
+    """From here on the same command goes on with it."""
+    wanted = hashlib.sha256(read_text(inventory).encode()).hexdigest() if inventory else ""
+    note = {
+        "snapshot": move.snapshot, "inventory": wanted,
+        "before": dataclasses.asdict(move.before), "after": dataclasses.asdict(move.after),
+    }  # fmt: skip
+    write_atomically(_note(home), json.dumps(note).encode(), mode=0o600)
+
+
 async def leave_old_hosts(old: Run, move: Move, inventory: Path | None) -> None:
     """
     From here on the cluster is where it goes to. Local machines are removed; of other hosts nothing is asked, they
@@ -92,12 +102,7 @@ async def leave_old_hosts(old: Run, move: Move, inventory: Path | None) -> None:
     """
     home = old.home
     if not move.begun:
-        wanted = hashlib.sha256(read_text(inventory).encode()).hexdigest() if inventory else ""
-        note = {
-            "snapshot": move.snapshot, "inventory": wanted,
-            "before": dataclasses.asdict(move.before), "after": dataclasses.asdict(move.after),
-        }  # fmt: skip
-        write_atomically(_note(home), json.dumps(note).encode(), mode=0o600)
+        note_move(home, move, inventory)
     if home.read_record() == move.after:
         return
     if move.before.provider == Provider.LOCAL:

@@ -11,20 +11,17 @@ import asyncio
 import datetime as dt
 from collections.abc import Sequence
 
-from cluster import settings
-from inventory.model import ClusterSpec, HostSpec
+from inventory.model import HostSpec
 from provisioner.actions.snapshot_etcd import fetch_snapshot
 from provisioner.errors import InventoryError, ProvisionError
 from provisioner.operations import etcd
+from provisioner.operations.scratch_etcd import scratch_etcd
 from provisioner.operations.units import stop_units
 from provisioner.phases.connect import connect_hosts, locked_hosts
 from provisioner.phases.run import Run
 from provisioner.snapshots.keep import Snapshot
 
 CONNECT_PATIENCE = 8.0  # seconds for a host that may be dead
-UNIT = "hanse-etcd-salvage"
-ENDPOINT = "https://127.0.0.1:12379"
-_PEERS = "https://127.0.0.1:12380"
 _FOLDER = "/var/lib/etcd/salvage"
 _TAKEN = "/var/lib/hanse/snapshots/salvaged.db"
 _COPY = r"""
@@ -33,7 +30,6 @@ cd /var/lib/etcd
 [ -d member/snap ] && [ -d member/wal ] || { echo "there is no member below /var/lib/etcd" >&2; exit 3; }
 rm -rf salvage; mkdir -m 0700 salvage
 cp -a --reflink=auto member salvage/member
-chown -R hanse-etcd: salvage
 """
 
 
@@ -53,34 +49,20 @@ async def salvage(run: Run, host: HostSpec, others: Sequence[HostSpec]) -> Snaps
     transport = run.transport(host)
     async with locked_hosts(run, [host]):
         with run.progress.phase("Salvage etcd's data"):
-            await stop_units(transport, (UNIT, "etcd"))
+            await stop_units(transport, ("etcd",))
             try:
                 await etcd.must(transport, ["sh", "-c", _COPY], "copy the member's data")
-                await etcd.must(transport, _starting(run.spec), "open the member's data")
-                facts = await etcd.save_snapshot(transport, _TAKEN, endpoint=ENDPOINT)
-                told = f"revision {facts.revision}, {facts.keys} keys, {facts.bytes / 1e6:.1f} MB"
+                alone = scratch_etcd(
+                    transport, _FOLDER, quota_bytes=2 * run.spec.etcd.quota_bytes, flags=["--force-new-cluster"]
+                )
+                async with alone as endpoint:
+                    facts = await etcd.save_snapshot(transport, _TAKEN, endpoint=endpoint)
+                    objects = await etcd.count_objects(transport, facts.revision, endpoint=endpoint)
+                told = f"revision {facts.revision}, {objects} objects, {facts.bytes / 1e6:.1f} MB"
                 run.progress.line(f"its data are {told}", host.name)
-                return await fetch_snapshot(run, transport, _TAKEN, facts, dt.datetime.now(dt.UTC))
+                return await fetch_snapshot(run, transport, _TAKEN, facts, objects, dt.datetime.now(dt.UTC))
             finally:
-                await stop_units(transport, (UNIT,))
                 await transport.run(["rm", "-rf", _FOLDER, _TAKEN])
-
-
-def _starting(spec: ClusterSpec) -> list[str]:
-    """Returns when it answers."""
-    pki = settings.ETCD_PKI_DIR
-    return [
-        "systemd-run", f"--unit={UNIT}", "--uid=hanse-etcd", "--collect", "--property=Type=notify",
-        "--property=TimeoutStartSec=120", "--quiet", str(settings.CURRENT_RELEASE / "bin" / "etcd"),
-        f"--data-dir={_FOLDER}", "--force-new-cluster",
-        f"--listen-client-urls={ENDPOINT}", f"--advertise-client-urls={ENDPOINT}", f"--listen-peer-urls={_PEERS}",
-        f"--initial-advertise-peer-urls={_PEERS}", f"--initial-cluster=default={_PEERS}",
-        "--client-cert-auth=true", f"--trusted-ca-file={pki}/ca.crt",
-        f"--cert-file={pki}/server.crt", f"--key-file={pki}/server.key",
-        "--peer-client-cert-auth=true", f"--peer-trusted-ca-file={pki}/ca.crt",
-        f"--peer-cert-file={pki}/peer.crt", f"--peer-key-file={pki}/peer.key",
-        f"--quota-backend-bytes={2 * spec.etcd.quota_bytes}", "--log-level=warn",
-    ]  # fmt: skip
 
 
 async def _refuse_quorum(run: Run, hosts: Sequence[HostSpec]) -> None:

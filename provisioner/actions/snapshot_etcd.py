@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import queue
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from inventory.model import Role
@@ -13,8 +13,10 @@ from provisioner.operations import etcd
 from provisioner.phases.connect import connect_hosts
 from provisioner.phases.run import Run
 from provisioner.snapshots.keep import Snapshot, file_name, snapshots_in, surplus
-from provisioner.snapshots.seal import ensure_key, sealed
+from provisioner.snapshots.seal import SnapshotLabel, ensure_key, sealed
 from provisioner.transports.base import Transport
+
+Seal = Callable[[Iterable[bytes]], Iterator[bytes]]
 
 ON_HOST = "/var/lib/hanse/snapshots/taking.db"
 
@@ -26,11 +28,13 @@ async def take_snapshot(run: Run, *, keep: int) -> Snapshot:
     Args:
         keep: How many of this cluster's snapshots stay; the oldest beyond go once the new one is there.
     """
-    transport = await _healthy_member(run)
+    transport = await healthy_member(run)
     facts = await etcd.save_snapshot(transport, ON_HOST)
-    run.progress.line(f"took revision {facts.revision}, {facts.keys} keys, {facts.bytes / 1e6:.1f} MB", transport.host)
+    objects = await etcd.count_objects(transport, facts.revision)
+    told = f"took revision {facts.revision}, {objects} objects, {facts.bytes / 1e6:.1f} MB"
+    run.progress.line(told, transport.host)
     try:
-        taken = await fetch_snapshot(run, transport, ON_HOST, facts, dt.datetime.now(dt.UTC))
+        taken = await fetch_snapshot(run, transport, ON_HOST, facts, objects, dt.datetime.now(dt.UTC))
     finally:
         await transport.run(["rm", "-f", ON_HOST])
     for old in surplus(snapshots_in(run.home.snapshots), keep):
@@ -40,16 +44,18 @@ async def take_snapshot(run: Run, *, keep: int) -> Snapshot:
 
 
 async def fetch_snapshot(
-    run: Run, transport: Transport, path: str, facts: etcd.SnapshotFacts, taken: dt.datetime
+    run: Run, transport: Transport, path: str, facts: etcd.SnapshotFacts, objects: int, taken: dt.datetime
 ) -> Snapshot:
     """From a host to this machine, sealed on the way. Raises ProvisionError when it does not arrive whole."""
     target = run.home.snapshots / file_name(run.spec.name, taken, facts.revision)
     key = await asyncio.to_thread(ensure_key, run.home.pki / "snapshot.key")
-    await _fetch(transport, path, target, key, facts.bytes)
-    return Snapshot(target, taken, facts.revision)
+    label = SnapshotLabel(run.spec.name, facts.revision, objects, taken.isoformat(timespec="seconds"))
+    await _fetch(transport, path, target, facts.bytes, lambda pieces: sealed(pieces, key, label))
+    return Snapshot(target, run.spec.name, taken, facts.revision)
 
 
-async def _healthy_member(run: Run) -> Transport:
+async def healthy_member(run: Run) -> Transport:
+    """The first, connected. Raises ProvisionError."""
     members = run.spec.with_role(Role.ETCD)
     why: list[str] = []
     for host in members:
@@ -67,11 +73,11 @@ async def _healthy_member(run: Run) -> Transport:
     )  # fmt: skip
 
 
-async def _fetch(transport: Transport, path: str, target: Path, key: bytes, size: int) -> None:
+async def _fetch(transport: Transport, path: str, target: Path, size: int, seal: Seal) -> None:
     """Stream, seal and write; the file has its name only when it is whole and on the disk."""
     pieces: queue.Queue[bytes | None] = queue.Queue(maxsize=16)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    writing = asyncio.create_task(asyncio.to_thread(_write, target, key, pieces))
+    writing = asyncio.create_task(asyncio.to_thread(_write, target, seal, pieces))
     arrived = 0
 
     def take(piece: bytes) -> None:
@@ -95,10 +101,10 @@ async def _fetch(transport: Transport, path: str, target: Path, key: bytes, size
     partial.rename(target)
 
 
-def _write(target: Path, key: bytes, pieces: "queue.Queue[bytes | None]") -> Path:
+def _write(target: Path, seal: Seal, pieces: "queue.Queue[bytes | None]") -> Path:
     """In a thread of its own. Returns the file under its provisional name."""
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-        for part in sealed(_until_end(pieces), key):
+        for part in seal(_until_end(pieces)):
             file.write(part)
         file.flush()
     return Path(file.name)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cluster import settings
@@ -144,6 +144,27 @@ async def save_snapshot(transport: Transport, path: str, *, endpoint: str = OWN_
     result = await etcdctl(transport, "--command-timeout=300s", "snapshot", "save", path, endpoint=endpoint)
     if result.exit_code != 0:
         raise _failed(transport, "take a snapshot", result)
+    return await snapshot_facts(transport, path)
+
+
+async def count_objects(transport: Transport, revision: int = 0, *, endpoint: str = OWN_MEMBER) -> int:
+    """How many keys there are, or were at a revision. Raises ProvisionError, also when it is compacted."""
+    argv = ["--command-timeout=60s", "get", "", "--prefix", "--count-only", "-w", "json", f"--rev={revision}"]
+    result = await etcdctl(transport, *argv, endpoint=endpoint)
+    if result.exit_code != 0:
+        raise _failed(transport, "count objects", result)
+    return int(json.loads(result.stdout).get("count", 0))
+
+
+async def receive_snapshot(transport: Transport, path: str, pieces: Iterator[bytes]) -> SnapshotFacts:
+    """Write it on the host, readable by root alone, and check it. Raises ProvisionError."""
+    script = 'umask 077; mkdir -p "$(dirname "$1")" && cat > "$1.part" && mv "$1.part" "$1"'
+    result = await transport.stream_in(["sh", "-c", script, "sh", path], pieces)
+    if result.exit_code != 0:
+        raise ProvisionError(
+            "the snapshot could not be sent", why=result.stderr.strip()[-300:] or f"exit code {result.exit_code}",
+            next_step="Check the free space below /var/lib on the host, then run again.", host=transport.host,
+        )  # fmt: skip
     return await snapshot_facts(transport, path)
 
 

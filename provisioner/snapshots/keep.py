@@ -16,6 +16,7 @@ class Snapshot:
     """One sealed file."""
 
     path: Path
+    cluster: str
     taken: dt.datetime
     revision: int
     """etcd's, when it was taken."""
@@ -29,14 +30,19 @@ def file_name(cluster: str, taken: dt.datetime, revision: int) -> str:
     return f"{cluster}-{taken.strftime(_TIME)}-{revision}{SUFFIX}"
 
 
+def parsed(path: Path) -> Snapshot | None:
+    """What a file's name says; None for one that is named otherwise. Pure."""
+    named = _NAME.fullmatch(path.name)
+    if named is None:
+        return None
+    taken = dt.datetime.strptime(named["time"], _TIME).replace(tzinfo=dt.UTC)
+    return Snapshot(path, named["cluster"], taken, int(named["revision"]))
+
+
 def snapshots_in(folder: Path) -> list[Snapshot]:
     """Oldest first. What is named otherwise is not ours, and is left out."""
-    found = []
-    for path in folder.glob(f"*{SUFFIX}") if folder.is_dir() else ():
-        if named := _NAME.fullmatch(path.name):
-            taken = dt.datetime.strptime(named["time"], _TIME).replace(tzinfo=dt.UTC)
-            found.append(Snapshot(path, taken, int(named["revision"])))
-    return sorted(found, key=lambda one: (one.taken, one.revision))
+    found = [parsed(path) for path in (folder.glob(f"*{SUFFIX}") if folder.is_dir() else ())]
+    return sorted((one for one in found if one is not None), key=lambda one: (one.taken, one.revision))
 
 
 def surplus(snapshots: Sequence[Snapshot], keep: int) -> list[Snapshot]:

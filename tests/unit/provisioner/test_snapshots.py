@@ -6,17 +6,20 @@ import pathlib
 import pytest
 
 from inventory.sources.nspawn import local_cluster
-from provisioner.actions.restore_etcd import BUMP, bump, plan_restore, without_hosts
+from provisioner.actions.restore_etcd import BUMP, bump, check_snapshot, plan_restore, without_hosts
+from provisioner.actions.restore_on_new_hosts import note_move, planned_move
 from provisioner.errors import InventoryError
 from provisioner.snapshots.keep import file_name, snapshots_in, surplus
-from provisioner.snapshots.seal import PIECE, SealError, ensure_key, opened, sealed
+from provisioner.snapshots.seal import PIECE, SealError, SnapshotLabel, ensure_key, label_of, opened, sealed
+from provisioner.state import ClusterHome, ClusterRecord
 
 KEY = bytes(range(32))
+LABEL = SnapshotLabel("dev", 100, 7, "2026-03-01T12:00:00+00:00")
 
 
 def write(path: pathlib.Path, content: bytes, step: int = 70_000) -> bytes:
     pieces = [content[at : at + step] for at in range(0, len(content), step)]
-    path.write_bytes(b"".join(sealed(pieces, KEY)))
+    path.write_bytes(b"".join(sealed(pieces, KEY, LABEL)))
     return path.read_bytes()
 
 
@@ -26,6 +29,22 @@ def test_what_is_sealed_opens_as_it_was(tmp_path: pathlib.Path, size: int) -> No
     written = write(tmp_path / "a", content)
     assert size < 16 or content[:1000] not in written
     assert b"".join(opened(tmp_path / "a", KEY)) == content
+
+
+def test_a_snapshot_says_of_what_it_is(tmp_path: pathlib.Path) -> None:
+    write(tmp_path / "a", b"x" * (PIECE + 9))
+    assert label_of(tmp_path / "a", KEY) == LABEL
+
+
+def test_one_of_another_cluster_is_refused_by_its_label(tmp_path: pathlib.Path) -> None:
+    for name in ("dev", "prod"):
+        home = ClusterHome(tmp_path, name)
+        home.pki.mkdir(parents=True)
+        (home.pki / "snapshot.key").write_bytes(KEY)
+    write(tmp_path / "a", b"content")
+    check_snapshot(ClusterHome(tmp_path, "dev"), tmp_path / "a")
+    with pytest.raises(InventoryError, match=r"a is of another cluster: it was taken of dev, and this is prod"):
+        check_snapshot(ClusterHome(tmp_path, "prod"), tmp_path / "a")
 
 
 def test_another_key_does_not_open_it(tmp_path: pathlib.Path) -> None:
@@ -111,3 +130,20 @@ def test_hosts_that_are_given_up_are_no_part_of_what_is_restored() -> None:
         without_hosts(spec, ["dev-9"])
     with pytest.raises(InventoryError, match=r"restore-on-new-hosts"):
         without_hosts(spec, ["dev-1", "dev-2", "dev-3"])
+
+
+def test_a_move_is_the_same_until_it_has_come_to_its_end(tmp_path: pathlib.Path) -> None:
+    home = ClusterHome(tmp_path, "dev")
+    record = ClusterRecord(provider="static", inventory="old", roles={"a": ("node",)}, quorum_formed=True)
+    (tmp_path / "new.yaml").write_text("hosts: []")
+    move = planned_move(home, record, tmp_path / "new.yaml", tmp_path / "one.snapshot")
+    assert (move.before, move.begun) == (record, False)
+    assert (move.after.inventory, move.after.roles, move.after.quorum_formed) == ("hosts: []", {}, False)
+
+    note_move(home, move, tmp_path / "new.yaml")
+    again = planned_move(home, move.after, tmp_path / "new.yaml", tmp_path / "one.snapshot")
+    assert (again.before, again.after, again.begun) == (move.before, move.after, True)
+    other = planned_move(home, move.after, tmp_path / "new.yaml", tmp_path / "two.snapshot")
+    assert not other.begun
+    with pytest.raises(InventoryError, match=r"--inventory FILE"):
+        planned_move(home, record, None, tmp_path / "one.snapshot")
