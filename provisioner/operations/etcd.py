@@ -149,11 +149,12 @@ async def save_snapshot(transport: Transport, path: str, *, endpoint: str = OWN_
 
 async def count_objects(transport: Transport, revision: int = 0, *, endpoint: str = OWN_MEMBER) -> int:
     """How many keys there are, or were at a revision. Raises ProvisionError, also when it is compacted."""
-    argv = ["--command-timeout=60s", "get", "", "--prefix", "--count-only", "-w", "json", f"--rev={revision}"]
+    argv = ["--command-timeout=60s", "get", "", "--prefix", "--count-only", "-w", "fields", f"--rev={revision}"]
     result = await etcdctl(transport, *argv, endpoint=endpoint)
-    if result.exit_code != 0:
+    counted = re.search(r'^"Count" : (\d+)$', result.stdout, re.M)
+    if result.exit_code != 0 or counted is None:
         raise _failed(transport, "count objects", result)
-    return int(json.loads(result.stdout).get("count", 0))
+    return int(counted[1])
 
 
 async def receive_snapshot(transport: Transport, path: str, pieces: Iterator[bytes]) -> SnapshotFacts:

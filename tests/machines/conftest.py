@@ -105,11 +105,15 @@ def carry_out(cluster: Operator, name: str, **variables: str) -> Done:
     return run([str(BIN / "provision"), "runbook", "run", name, *settings], env=env, timeout=400)
 
 
-def on_host(cluster: Operator, number: int, script: str) -> str:
-    """What a shell on one of the machines says."""
-    home = cluster.home / "clusters" / NAME
-    node = cluster.get("node", f"{NAME}-{number}")
+def address_of(node: Any) -> str:
     [address] = [one["address"] for one in node["status"]["addresses"] if one["type"] == "InternalIP"]
+    return str(address)
+
+
+def on_host(cluster: Operator, number: int, script: str, *, address: str = "") -> str:
+    """What a shell on one of the machines says; where it is is asked of the API unless it is given."""
+    home = cluster.home / "clusters" / NAME
+    address = address or address_of(cluster.get("node", f"{NAME}-{number}"))
     argv = ["ssh", "-i", str(home / "ssh" / "id_ed25519"), f"-oUserKnownHostsFile={home / 'known_hosts'}"]
     done = run([*argv, f"root@{address}", "sh", "-s"], stdin=script, timeout=60)
     assert done.code == 0, done.err
