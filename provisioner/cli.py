@@ -11,9 +11,11 @@ from provisioner.cli_certs import certs
 from provisioner.cli_diagnose import diagnose
 from provisioner.cli_etcd import etcd
 from provisioner.cli_federation import federation
+from provisioner.cli_host_keys import accept_key
 from provisioner.cli_nodes import nodes
 from provisioner.cli_os_update import os_update
 from provisioner.cli_runbook import runbook
+from provisioner.cli_secrets import secrets
 from provisioner.cli_upgrade import bundle, upgrade
 from provisioner.command_line import (
     ACCEPT_NEW_HOST_KEYS,
@@ -53,7 +55,9 @@ provision.add_command(etcd)
 provision.add_command(federation)
 provision.add_command(nodes)
 provision.add_command(os_update)
+nodes.add_command(accept_key)
 provision.add_command(runbook)
+provision.add_command(secrets)
 provision.add_command(upgrade)
 provision.add_command(bundle)
 

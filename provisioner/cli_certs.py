@@ -123,8 +123,9 @@ def rotate_ca(
         with home.lock():
             run = known_run(home, progress, password)
             found = read_progress(home.pki)
-            stages = (stage_before(found),) if rollback else stages_ahead(found, Stage(until) if until else None)
             dead = authorities_have_expired(run, dt.datetime.now(dt.UTC))
+            wanted = Stage(until) if until else None
+            stages = (stage_before(found),) if rollback else stages_ahead(found, wanted, dead=dead)
             plan = plan_rotation(run.spec, found, stages, dead=dead)
             if not plan_is_wanted(plan, digest, dry_run=dry_run, as_json=as_json):
                 return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from cluster.api import resources
-from cluster.apiserver import encryption_at_rest, health, security, serving_certificate, start_up
+from cluster.apiserver import health, security, serving_certificate, start_up
 from cluster.apiserver.admission import configuration as admission_configuration
 from cluster.apiserver.admission.chain import build_admission
 from cluster.apiserver.admission.plugin import Plugin, Surroundings
@@ -25,6 +25,7 @@ from cluster.apiserver.aggregation.aggregator import Aggregator
 from cluster.apiserver.aggregation.registration import Registration
 from cluster.apiserver.custom_resources.serving import CustomResources
 from cluster.apiserver.custom_resources.strategy import DefinitionStrategy
+from cluster.apiserver.encryption_at_rest import EncryptionAtRest
 from cluster.apiserver.file_changes import FileChanges
 from cluster.apiserver.flow_control.controller import FlowControl
 from cluster.apiserver.front_door.connection import HEAD_LIMIT, Listener
@@ -86,9 +87,10 @@ class Apiserver:
             cert_file=options.etcd_certfile,
             key_file=options.etcd_keyfile,
         )
-        self.sealing = encryption_at_rest.build(options)
-        self.cache = WatchCache(self.etcd, sealing=self.sealing)
-        self.store = ObjectStore(self.etcd, self.sealing, self.cache.own_writes)
+        self.encryption = EncryptionAtRest(options)
+        sealing = self.encryption.sealing
+        self.cache = WatchCache(self.etcd, sealing=sealing)
+        self.store = ObjectStore(self.etcd, sealing, self.cache.own_writes)
         self.writer = Writer(self.store)
         self.registry = Registry(self.store, self.cache, self.writer, event_ttl=int(options.event_ttl), profile=profile)
         self.registry.add_built_in()
@@ -176,6 +178,7 @@ class Apiserver:
     def _handler(self) -> ApiServer:
         metrics = self.in_flight.metrics
         metrics.others.append(self.hooks.lines)
+        metrics.others.append(self.encryption.lines)
         if self.audit is not None:
             metrics.figures = self.audit.figures
         kubelets = KubeletProxy(self.options, self.registry)
@@ -288,7 +291,7 @@ class Apiserver:
         authorities = [options.client_ca_file, options.requestheader_client_ca_file]
         self.files.on_change("the serving certificate or its client CAs", [certificate, key, *authorities], renew)
         self.security.watch_files(self.files)
-        encryption_at_rest.watch_file(options, self.sealing, self.files)
+        self.encryption.watch_file(self.files)
         self.files.on_change(
             "the etcd client certificate",
             [options.etcd_cafile, options.etcd_certfile, options.etcd_keyfile],

@@ -22,12 +22,17 @@ def make_service_account_key() -> tuple[bytes, bytes]:
     return private_key_pem(key), public
 
 
-def key_id(public_pem: bytes) -> str:
+def key_ids(public_pem: bytes) -> tuple[str, ...]:
     """
-    What tokens that this key signed name in their header, `kid`. Raises ValueError for what is no public key.
+    What tokens that these keys signed name in their header, `kid`. Raises ValueError for what is no public key.
 
     Source: kubernetes/pkg/serviceaccount/jwt.go: SHA-256 over the DER of the public key.
     """
+    end = b"-----END PUBLIC KEY-----\n"
+    return tuple(_key_id(part + end) for part in public_pem.split(end) if part.strip())
+
+
+def _key_id(public_pem: bytes) -> str:
     der = serialization.load_pem_public_key(public_pem).public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )

@@ -20,17 +20,21 @@ _CHANGES = {
 }
 
 
-def stages_ahead(found: Progress, until: Stage | None) -> tuple[Stage, ...]:
+def stages_ahead(found: Progress, until: Stage | None, *, dead: bool = False) -> tuple[Stage, ...]:
     """
     Which stages are left, the one that was begun included.
 
     Args:
         found: Where the rotation is.
-        until: The last stage wanted; None for all that need no waiting: to DROP, and from there to RETIRE.
+        until: The last stage wanted; None for all that need no waiting: to DROP, and from there to RETIRE. TRUST from
+            DROP begins with another generation.
+        dead: A CA has expired: from DROP, another generation is begun.
 
     Raises:
         InventoryError: `until` lies behind.
     """
+    if found == Progress(Stage.DROP) and (until is Stage.TRUST or (dead and until is None)):
+        return (Stage.TRUST,) if until else (Stage.TRUST, Stage.SIGN, Stage.DROP)
     at = ORDER.index(found.stage)
     begun = found.stage is not Stage.START and not found.whole
     first = at if begun else at + 1
@@ -42,6 +46,11 @@ def stages_ahead(found: Progress, until: Stage | None) -> tuple[Stage, ...]:
             next_step="Go on without --stage, or back one stage with --rollback.",
         )  # fmt: skip
     return ORDER[first : last + 1]
+
+
+def begins_anew(found: Progress, stages: tuple[Stage, ...]) -> bool:
+    """Whether these stages are another rotation's than the one that was found."""
+    return found.stage is Stage.DROP and stages[:1] == (Stage.TRUST,)
 
 
 def stage_before(found: Progress) -> Stage:

@@ -8,20 +8,18 @@ does not trust yet. Services take files up by themselves; etcd alone restarts, m
 
 import asyncio
 import contextlib
-import dataclasses
 import datetime as dt
 from collections.abc import Awaitable, Callable
-from itertools import groupby
 
 from cluster.pki import catalogue
 from cluster.pki.inspect import inspect_certificate
-from cluster.pki.service_account_key import PUBLIC_FILE, key_id
+from cluster.pki.service_account_key import PUBLIC_FILE, key_ids
 from inventory.model import HostSpec, Role
-from provisioner.actions.plan_rotation import plan_rotation
+from provisioner.actions.lay_as_they_run import are_laid_down, lay_as_they_run
+from provisioner.actions.plan_rotation import begins_anew, plan_rotation
 from provisioner.actions.rotation_gates import running_pods, wait_settled
 from provisioner.actions.telling import told_by
 from provisioner.actions.ways_in import refresh_kubeconfig
-from provisioner.bundle.build import Bundle
 from provisioner.errors import ProvisionError
 from provisioner.execution.actions import ActionPlan
 from provisioner.execution.carry_out import Step, carry_out
@@ -33,7 +31,6 @@ from provisioner.phase_runner import for_each
 from provisioner.phases.connect import connect_hosts, locked_hosts
 from provisioner.phases.gather_facts import gather_facts
 from provisioner.phases.issue_certificates import issue_certificates, pending_certificates
-from provisioner.phases.lay_down import lay_down, read_recorded, wanted_inputs
 from provisioner.phases.rotate_authorities import (
     Progress,
     Stage,
@@ -71,12 +68,14 @@ async def rotate_authorities(run: Run, stages: tuple[Stage, ...], *, back: bool,
     Raises:
         ProvisionError: a gate did not open; the cluster stays at that stage, from which both ways are open.
     """
-    plan = plan_rotation(run.spec, read_progress(run.home.pki), stages, dead=dead)
+    found = read_progress(run.home.pki)
+    plan = plan_rotation(run.spec, found, stages, dead=dead)
     await connect_hosts(run, run.spec.hosts, booting=False)
     ledger = Ledger(run.home.ledger, plan.verb)
     async with locked_hosts(run):
         await gather_facts(run, run.spec.hosts)
-        await asyncio.to_thread(begin, run.spec, run.home.pki, dt.datetime.now(dt.UTC))
+        anew = not back and begins_anew(found, stages)
+        await asyncio.to_thread(begin, run.spec, run.home.pki, dt.datetime.now(dt.UTC), anew=anew)
         work = _Rotating(run, back=back, dead=dead)
         with run.progress.phase("Rotate the CAs"), ledger.running(f"rotate to stage {stages[-1]}" if stages else ""):
             await carry_out(plan, work.steps(stages), ledger, tell=told_by(run))
@@ -112,7 +111,7 @@ class _Rotating:
 
     async def _look_for_tokens(self) -> None:
         """Raises ProvisionError while running Pods have tokens that the old key signed."""
-        old = key_id(generation(self._pki, "old", PUBLIC_FILE))
+        old = key_ids(generation(self._pki, "old", PUBLIC_FILE))
         running = await running_pods(self._run)
         nodes = self._run.spec.with_role(Role.NODE)
         found = await for_each(nodes, lambda host: read_pod_credentials(self._run.transport(host)))
@@ -143,26 +142,11 @@ class _Rotating:
         return blind or not pending_certificates(self._run.spec, self._pki, dt.datetime.now(dt.UTC))
 
     async def _lay_down(self) -> None:
-        """Each host with the release that it runs: no upgrade comes along."""
-        for release, hosts in self._by_release():
-            bundle = Bundle(release, self._run.home.path, 0, "")
-            await lay_down(dataclasses.replace(self._run, bundle=bundle), hosts)
+        await lay_as_they_run(self._run, self._run.spec.hosts)
 
     async def _is_laid_down(self) -> bool:
         await gather_facts(self._run, self._run.spec.hosts)
-        recorded = read_recorded(self._run.home)
-        for release, hosts in self._by_release():
-            inputs = wanted_inputs(self._run, release)
-            for host in hosts:
-                if recorded.get(host.name) != (inputs[host.name], self._run.facts_of(host).laid_down):
-                    return False
-        return True
-
-    def _by_release(self) -> list[tuple[str, list[HostSpec]]]:
-        def release(host: HostSpec) -> str:
-            return self._run.facts_of(host).release
-
-        return [(one, list(hosts)) for one, hosts in groupby(sorted(self._run.spec.hosts, key=release), key=release)]
+        return are_laid_down(self._run, self._run.spec.hosts)
 
     async def _restart(self, host: HostSpec) -> None:
         await restart_member(self._run, host)

@@ -56,6 +56,6 @@ def behind(found: Collection[PodCredentials], running: Collection[str], authorit
     return sorted({one.pod for one in found if one.pod in running and one.authorities != authorities})
 
 
-def signed_by(found: Collection[PodCredentials], running: Collection[str], key_id: str) -> list[str]:
-    """UIDs of running Pods with a token that this key signed. Pure."""
-    return sorted({one.pod for one in found if one.pod in running and one.key_id == key_id})
+def signed_by(found: Collection[PodCredentials], running: Collection[str], key_ids: Collection[str]) -> list[str]:
+    """UIDs of running Pods with a token that one of these keys signed. Pure."""
+    return sorted({one.pod for one in found if one.pod in running and one.key_id in key_ids})

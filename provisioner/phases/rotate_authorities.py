@@ -72,10 +72,20 @@ def write_progress(pki: Path, progress: Progress) -> None:
     write_atomically(pki / FOLDER / "stage.json", json.dumps(asdict(progress)).encode(), mode=0o600)
 
 
-def begin(spec: ClusterSpec, pki: Path, now: dt.datetime) -> None:
-    """Make the new generation beside the old one, at once or not at all. What is in force does not change yet."""
-    if (pki / FOLDER).exists():
+def begin(spec: ClusterSpec, pki: Path, now: dt.datetime, *, anew: bool = False) -> None:
+    """
+    Make a generation beside the one in force, at once or not at all. What is in force does not change yet.
+
+    Args:
+        spec: The cluster.
+        pki: Its folder.
+        now: Aware moment.
+        anew: Although there is a rotation, at stage DROP: its new generation is this one's old one. What tokens are
+            accepted stays as it is, until this rotation retires them all.
+    """
+    if (pki / FOLDER).exists() and not anew:
         return
+    shutil.rmtree(pki / f".{FOLDER}.former", ignore_errors=True)
     folder = Path(tempfile.mkdtemp(dir=pki, prefix=f".{FOLDER}."))
     try:
         for name in _names():
@@ -89,7 +99,10 @@ def begin(spec: ClusterSpec, pki: Path, now: dt.datetime) -> None:
         write_atomically(folder / "new" / service_account_key.PUBLIC_FILE, public, mode=0o644)
         told = asdict(Progress(Stage.START, whole=False))
         write_atomically(folder / "stage.json", json.dumps(told).encode(), mode=0o600)
+        if anew:  # cut off here there is none, and what is in force is whole
+            os.rename(pki / FOLDER, pki / f".{FOLDER}.former")
         os.rename(folder, pki / FOLDER)
+        shutil.rmtree(pki / f".{FOLDER}.former", ignore_errors=True)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -12,6 +12,7 @@ Not here    what the helper does on the host (host_agent.py).
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import functools
 import inspect
 import json
@@ -34,6 +35,7 @@ from provisioner.errors import HostUnfitError, HostUnreachableError
 from provisioner.state import LockedError, write_atomically
 from provisioner.transports import host_agent
 from provisioner.transports.base import CommandResult
+from provisioner.transports.host_keys import with_pin
 
 CONNECT_PATIENCE = 10  # seconds for TCP, banner and login each
 PIECE = 1 << 20
@@ -61,6 +63,8 @@ class SshAccess:
     known_hosts: Path
     accept_new_host_keys: bool = False
     """Pin the key of a host that was never seen. A changed key is refused all the same."""
+    accepted_fingerprint: str = ""
+    """Of the one changed key that somebody vouches for: it is pinned in the place of the old one."""
     become_password: str = ""
     """For sudo; sent over the connection's input only."""
 
@@ -68,10 +72,18 @@ class SshAccess:
         return f"SshAccess(known_hosts={self.known_hosts}, become_password=<{len(self.become_password)} letters>)"
 
 
+_PINNING = threading.Lock()
+
+
+def _pin(access: SshAccess, hostname: str, key: paramiko.PKey) -> None:
+    with _PINNING:
+        path = access.known_hosts
+        known = path.read_text() if path.exists() else ""
+        write_atomically(path, with_pin(known, hostname, key.get_name(), key.get_base64()).encode(), mode=0o600)
+
+
 class _PinnedKeys(paramiko.MissingHostKeyPolicy):
     """Asked by paramiko about a host without a pinned key, before anything is sent to it."""
-
-    _writing = threading.Lock()
 
     def __init__(self, access: SshAccess) -> None:
         self._access = access
@@ -83,11 +95,7 @@ class _PinnedKeys(paramiko.MissingHostKeyPolicy):
                 why=f"{hostname} shows {key.get_name()} {key.fingerprint}, and {self._access.known_hosts} has none",
                 next_step="Compare the fingerprint with the host's, then run with --accept-new-host-keys to pin it.",
             )
-        with self._writing:
-            path = self._access.known_hosts
-            known = path.read_text() if path.exists() else ""
-            line = f"{hostname} {key.get_name()} {key.get_base64()}\n"
-            write_atomically(path, (known + line).encode(), mode=0o600)
+        _pin(self._access, hostname, key)
 
 
 class SshTransport:
@@ -289,10 +297,18 @@ def _log_in(spec: HostSpec, access: SshAccess) -> Any:
     except HostKeyError as error:
         raise HostKeyError(error.what, why=error.why, next_step=error.next_step, host=spec.name) from error
     except paramiko.BadHostKeyException as error:
+        shown = error.key.fingerprint
+        if access.accepted_fingerprint and access.accepted_fingerprint == shown:
+            connection.close()
+            _pin(access, _pinned_as(spec, error.hostname), error.key)
+            return _log_in(spec, dataclasses.replace(access, accepted_fingerprint=""))
+        cluster = access.known_hosts.parent.name
         raise HostKeyError(
             "the host's key has changed", host=spec.name,
-            why=f"{error.hostname} shows {error.key.fingerprint}, pinned is {error.expected_key.fingerprint}",
-            next_step=f"If the host was made anew, remove its line from {access.known_hosts}; else do not go on.",
+            why=f"{error.hostname} shows {shown}, pinned is {error.expected_key.fingerprint}",
+            next_step="Somebody else may answer in its place. If the host was made anew, compare with "
+            "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on its console, then run "
+            f"`provision nodes accept-key {cluster} {spec.name} --fingerprint {shown}`.",
         ) from error  # fmt: skip
     except paramiko.AuthenticationException as error:
         raise AuthenticationFailedError(
@@ -310,6 +326,12 @@ def _log_in(spec: HostSpec, access: SshAccess) -> Any:
             hop.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             hop.transport.set_keepalive(KEEPALIVE)
     return connection
+
+
+def _pinned_as(spec: HostSpec, address: str) -> str:
+    """The host's name in known_hosts; an error names the address alone, the host's or its bastion's."""
+    port = spec.ssh.port if address == spec.address else _split_bastion(spec.ssh.bastion)[2]
+    return address if port == 22 else f"[{address}]:{port}"
 
 
 def _connection(access: SshAccess, user: str, address: str, port: int, *, key: str, gateway: Any = None) -> Any:

@@ -1,6 +1,7 @@
 """What etcd holds of Secrets is sealed, keys can be rotated while serving, and a lost key hides only what it sealed."""
 
 import base64
+import hashlib
 import logging
 from pathlib import Path
 
@@ -48,6 +49,9 @@ async def test_secrets_are_sealed_in_etcd_and_plain_for_clients(
         assert (await api.call("POST", f"{core}/secrets", a_secret("login")))[0] == 201
         raw = await stored(api, "secrets/sealed/login")
         assert raw.startswith(b"k8s:enc:secretbox:v1:one:")
+        # Who rotates keys waits on every server for the file's hash.
+        told = f'hash="sha256:{hashlib.sha256(config.read_bytes()).hexdigest()}"'
+        assert any(told in line for line in api.server.encryption.lines())
         assert PASSWORD.encode() not in raw
         assert base64.b64encode(PASSWORD.encode()) not in raw
         status, found = await api.call("GET", f"{core}/secrets/login")

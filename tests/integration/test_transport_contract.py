@@ -1,7 +1,9 @@
 """SSH to a real sshd on loopback, and the fake: both keep the Transport contract. Then what SSH alone must refuse."""
 
 import asyncio
+import dataclasses
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -183,6 +185,23 @@ async def test_a_changed_host_key_is_refused_even_when_new_ones_are_accepted(ssh
 
     with pytest.raises(HostKeyError, match="the host's key has changed"):
         await connect(sshd.spec(), sshd.access(other, accept=True))
+
+
+async def test_a_changed_host_key_is_pinned_when_somebody_vouches_for_it(sshd: Sshd) -> None:
+    other = (sshd.folder / "stranger.pub").read_text().strip()
+    access = sshd.access(other)
+    with pytest.raises(HostKeyError) as refused:
+        await connect(sshd.spec(), access)
+    new, old = re.findall(r"SHA256:[^ ,]+", refused.value.why)
+    verb = f"accept-key {access.known_hosts.parent.name} {sshd.spec().name} --fingerprint {new}"
+    assert verb in refused.value.next_step
+
+    with pytest.raises(HostKeyError):
+        await connect(sshd.spec(), dataclasses.replace(access, accepted_fingerprint=old))
+    await (await connect(sshd.spec(), dataclasses.replace(access, accepted_fingerprint=new))).close()
+
+    assert other.split()[1] not in access.known_hosts.read_text()
+    await (await connect(sshd.spec(), access)).close()
 
 
 async def test_an_unknown_host_key_is_refused_with_its_fingerprint(sshd: Sshd) -> None:

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cluster.apiserver.service_account_keys import load_verification_keys
 from cluster.pki import catalogue
 from cluster.pki.authority import load_authority
-from cluster.pki.service_account_key import key_id
+from cluster.pki.service_account_key import key_ids
 from inventory.sources.nspawn import local_cluster
 from provisioner.errors import ProvisionError
 from provisioner.operations.pod_credentials import PodCredentials, behind, signed_by
@@ -123,9 +123,23 @@ def test_nothing_of_a_generation_is_readable_by_others(pki: pathlib.Path) -> Non
 def test_pods_that_are_behind_are_those_that_run() -> None:
     found = [PodCredentials("a", "old", "k1"), PodCredentials("b", "new", "k2"), PodCredentials("gone", "old", "k1")]
     assert behind(found, {"a", "b"}, "new") == ["a"]
-    assert signed_by(found, {"a", "b"}, "k1") == ["a"]
+    assert signed_by(found, {"a", "b"}, ["k1"]) == ["a"]
 
 
 def test_tokens_name_their_key_as_the_apiserver_does(pki: pathlib.Path) -> None:
-    public = rotation.generation(pki, "new", "sa.pub")
-    assert [key.key_id for key in load_verification_keys(public)] == [key_id(public)]
+    rotation.settle(pki, Stage.TRUST)
+    public = (pki / "sa.pub").read_bytes()
+    assert tuple(key.key_id for key in load_verification_keys(public)) == key_ids(public)
+    assert len(key_ids(public)) == 2
+
+
+def test_another_rotation_goes_on_from_what_the_last_one_left(pki: pathlib.Path) -> None:
+    rotation.settle(pki, Stage.DROP)
+    in_force = {name: (pki / name).read_bytes() for name in ("ca.crt", "ca.key", "sa.key", "sa.pub")}
+
+    rotation.begin(SPEC, pki, NOW, anew=True)
+
+    assert {name: (pki / name).read_bytes() for name in in_force} == in_force
+    assert rotation.is_settled(pki, Stage.START)
+    assert len(key_ids(rotation.generation(pki, "old", "sa.pub"))) == 2
+    assert not list(pki.glob(".rotation*"))

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from inventory.sources.nspawn import local_cluster
-from provisioner.actions.plan_rotation import plan_rotation, stage_before, stages_ahead
+from provisioner.actions.plan_rotation import begins_anew, plan_rotation, stage_before, stages_ahead
 from provisioner.errors import InventoryError
 from provisioner.phases.rotate_authorities import Progress, Stage
 
@@ -25,11 +25,18 @@ TRUST, SIGN, DROP, RETIRE = Stage.TRUST, Stage.SIGN, Stage.DROP, Stage.RETIRE
         (Progress(SIGN), SIGN, ()),
         (Progress(DROP, whole=False), None, (DROP,)),
         (Progress(DROP), None, (RETIRE,)),
+        (Progress(DROP), TRUST, (TRUST,)),
         (Progress(RETIRE, whole=False), None, (RETIRE,)),
     ],
 )
 def test_stages_that_are_left(found: Progress, until: Stage | None, ahead: tuple[Stage, ...]) -> None:
     assert stages_ahead(found, until) == ahead
+
+
+def test_a_ca_that_expired_waits_for_no_tokens_of_the_rotation_before() -> None:
+    assert stages_ahead(Progress(DROP), None, dead=True) == (TRUST, SIGN, DROP)
+    assert begins_anew(Progress(DROP), (TRUST, SIGN, DROP))
+    assert not begins_anew(Progress(SIGN), (DROP,))
 
 
 @pytest.mark.parametrize(
