@@ -172,6 +172,7 @@ def restore(
     quorum is lost.
     """
     from provisioner.actions.restore_etcd import begun_restore, plan_restore, restore_etcd, without_hosts
+    from provisioner.phases.encryption_keys import retired_names
 
     if survivor and snapshot:
         raise click.UsageError("--from-data-dir does not go with a snapshot: both say what the cluster is made from")
@@ -184,7 +185,7 @@ def restore(
             file = _chosen(work.home.snapshots, name, snapshot, s3_endpoint)
         begun = begun_restore(run, file, without=without, salvaged=survivor)
         run.spec = left
-        plan = plan_restore(left, file.name, begun.id)
+        plan = plan_restore(left, file.name, begun.id, dropped_keys=retired_names(work.home.pki))
         if not plan_is_wanted(plan, digest, dry_run=dry_run, as_json=as_json):
             return
         work.finish(run, restore_etcd(run, file, begun))

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from cluster import settings
 from inventory.model import ClusterSpec, HostSpec, Role, url_host
+from provisioner.actions.lay_as_they_run import are_laid_down, lay_as_they_run
 from provisioner.actions.telling import told_by
 from provisioner.errors import InventoryError
 from provisioner.execution.actions import Action, ActionPlan, Difference
@@ -28,6 +29,7 @@ from provisioner.operations import etcd
 from provisioner.operations.units import start_units, stop_units
 from provisioner.phase_runner import for_each
 from provisioner.phases.connect import connect_hosts, locked_hosts
+from provisioner.phases.encryption_keys import read_keys, retired_names, with_retired, write_keys
 from provisioner.phases.gather_facts import gather_facts
 from provisioner.phases.run import Run
 from provisioner.phases.start_control_plane import start_control_plane
@@ -69,8 +71,16 @@ class Restore:
     """The host whose data the snapshot was made from, if it was."""
 
 
-def plan_restore(spec: ClusterSpec, snapshot: str, restore_id: str) -> ActionPlan:
-    """Pure. `spec` has no hosts that are given up (`without_hosts`)."""
+def plan_restore(spec: ClusterSpec, snapshot: str, restore_id: str, *, dropped_keys: Sequence[str] = ()) -> ActionPlan:
+    """
+    Pure.
+
+    Args:
+        spec: The cluster, without hosts that are given up (`without_hosts`).
+        snapshot: Name of its file.
+        restore_id: Of this restore.
+        dropped_keys: Names of keys that Secrets were sealed with once: the snapshot may hold values of theirs.
+    """
     masters, members = spec.with_role(Role.CONTROL_PLANE), spec.with_role(Role.ETCD)
     change = (Difference("etcd", "as it is", f"{snapshot} (restore {restore_id})"),)
     sends = [Action(f"{host.name}/send", "send the snapshot and check it", host.name) for host in members]
@@ -81,9 +91,13 @@ def plan_restore(spec: ClusterSpec, snapshot: str, restore_id: str) -> ActionPla
         for host in members
     ]
     start = Action("etcd/start", "start etcd's members together", after=_ids(swaps))
-    serve = Action("control-plane/start", "start the control plane", after=(start.id,))
+    keys = [
+        Action("control-plane/keys", f"let masters open what {', '.join(dropped_keys)} sealed", after=(stop.id,))
+        for _ in dropped_keys[:1]
+    ]
+    serve = Action("control-plane/start", "start the control plane", after=(*_ids(keys), start.id))
     tidy = [Action(f"{host.name}/tidy", "remove the sent snapshot", host.name, (serve.id,)) for host in members]
-    return ActionPlan("etcd restore", spec.name, (*sends, stop, etcd_stop, *swaps, start, serve, *tidy))
+    return ActionPlan("etcd restore", spec.name, (*sends, stop, etcd_stop, *swaps, start, *keys, serve, *tidy))
 
 
 def _ids(actions: list[Action]) -> tuple[str, ...]:
@@ -158,7 +172,7 @@ async def restore_etcd(run: Run, snapshot: Path, restore: Restore) -> ActionPlan
     Args:
         run: Its description has no hosts that are given up.
     """
-    plan = plan_restore(run.spec, snapshot.name, restore.id)
+    plan = plan_restore(run.spec, snapshot.name, restore.id, dropped_keys=retired_names(run.home.pki))
     await asyncio.to_thread(check_snapshot, run.home, snapshot)
     key = (run.home.pki / "snapshot.key").read_bytes()
     hosts = [host for host in run.spec.hosts if host.has(Role.ETCD) or host.has(Role.CONTROL_PLANE)]
@@ -228,6 +242,7 @@ class _Restoring:
             "control-plane/stop": Step(self._stop_masters, self._masters_stopped),
             "etcd/stop": Step(self._stop_members, self._members_stopped),
             "etcd/start": Step(self._start_members, self._members_healthy),
+            "control-plane/keys": Step(self._give_keys, self._have_keys),
             "control-plane/start": Step(self._start_masters, self._masters_serve),
         }
         for host in self._members:
@@ -290,6 +305,20 @@ class _Restoring:
     async def _is_restored(self, host: HostSpec) -> bool:
         mark = await self._run.transport(host).run(["cat", f"{DATA}/{_MARK}"])
         return mark.exit_code == 0 and mark.stdout == self._id
+
+    async def _give_keys(self) -> None:
+        """Behind the one that seals; `provision secrets rotate-key` drops them again."""
+        pki = self._run.home.pki
+        write_keys(pki, with_retired(pki, read_keys(pki)))
+        await gather_facts(self._run, self._masters)
+        await lay_as_they_run(self._run, self._masters)
+
+    async def _have_keys(self) -> bool:
+        pki = self._run.home.pki
+        if not set(retired_names(pki)) <= {key.name for key in read_keys(pki)}:
+            return False
+        await gather_facts(self._run, self._masters)
+        return are_laid_down(self._run, self._masters)
 
     async def _start_members(self) -> None:
         async def start(host: HostSpec) -> None:

@@ -105,6 +105,12 @@ def retired_names(pki: Path) -> list[str]:
     return [name for name, _ in _read_retired(pki)]
 
 
+def with_retired(pki: Path, keys: Sequence[SealingKey]) -> tuple[SealingKey, ...]:
+    """These keys, and behind them those that were dropped."""
+    names = {key.name for key in keys}
+    return (*keys, *(SealingKey(name, secret) for name, secret in _read_retired(pki) if name not in names))
+
+
 def retire(pki: Path, keys: Sequence[SealingKey]) -> None:
     """Remember keys that are about to be dropped; before they are, so that none is lost."""
     known = dict(_read_retired(pki)) | {key.name: key.secret for key in keys}

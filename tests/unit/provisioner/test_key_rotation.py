@@ -8,7 +8,9 @@ import pytest
 
 from cluster.pki import encryption_config
 from cluster.store import encryption_config as served
+from inventory.sources.nspawn import local_cluster
 from provisioner.actions.plan_key_rotation import plan_key_rotation, target_of
+from provisioner.actions.restore_etcd import plan_restore
 from provisioner.errors import InventoryError, ProvisionError
 from provisioner.phases import encryption_keys as keys_file
 from provisioner.phases.encryption_keys import make_key, newer_name, parse_keys, read_keys, write_keys
@@ -104,3 +106,12 @@ def test_names_count_up_over_keys_that_were_dropped(tmp_path: pathlib.Path) -> N
     assert newer_name(["key2", *keys_file.retired_names(tmp_path)]) == "key11"
     assert KEYS[0].secret not in repr(KEYS[0])
     assert stat.S_IMODE((tmp_path / keys_file.RETIRED).stat().st_mode) == 0o600
+
+
+def test_a_snapshot_from_before_is_opened_with_what_was_dropped_since(tmp_path: pathlib.Path) -> None:
+    keys_file.retire(tmp_path, KEYS[:1])
+    assert [key.name for key in keys_file.with_retired(tmp_path, KEYS[1:])] == ["key2", "key10", "key1"]
+    spec = local_cluster("dev", 3, "10.89.0.0/24", "/key")
+    plan = {action.id: action for action in plan_restore(spec, "a.snap", "r", dropped_keys=["key1"])}
+    assert "control-plane/keys" in plan["control-plane/start"].after
+    assert "control-plane/keys" not in {action.id for action in plan_restore(spec, "a.snap", "r")}
