@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster.store.generated import etcd_pb2 as pb
 
 from cluster.store import backend
 from cluster.store.backend import Backend, StoreError, WatchControl, range_end
+from cluster.store.generated import etcd_pb2 as pb
 from cluster.store.opening import open_backend
 
 PUT, DELETE = pb.Event.PUT, pb.Event.DELETE

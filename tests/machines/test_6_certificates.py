@@ -29,3 +29,12 @@ def test_all_are_new_and_nothing_restarts(cluster: Operator) -> None:
     assert cluster.provision("status", NAME).code == 0
     assert "Nothing to do" in cluster.provision("cluster", NAME).out
     cluster.kubectl("get", "nodes")
+
+
+def test_what_a_rotation_would_do_and_what_secrets_are_sealed_with(cluster: Operator) -> None:
+    planned = cluster.provision("certs", "rotate-ca", NAME, "--dry-run")
+    assert planned.code == 0, planned.err
+    assert planned.out.count("restart its member of etcd") == 6
+    sealed = cluster.provision("secrets", "status", NAME, "--json")
+    assert sealed.code == 0, sealed.err
+    assert json.loads(sealed.out.splitlines()[-1])["keys"] == ["key1"]

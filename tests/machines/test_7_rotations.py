@@ -14,8 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cluster.pki.authority import Authority, load_authority
 from cluster.pki.inspect import inspect_certificate
 from cluster.pki.issue import CertificateContent, Usage, issue_key_pair
-from tests.machines.conftest import BIN, NAME, Done, Operator, carry_out, long_run, run, wait_for
-from tests.machines.test_7_runbooks import on_host
+from tests.machines.conftest import BIN, NAME, Done, Operator, carry_out, long_run, on_host, run, wait_for
 
 HOSTS = 5
 
@@ -65,6 +64,7 @@ def heads(cluster: Operator) -> set[str]:
     return set(told.split())
 
 
+@long_run
 def test_the_key_of_secrets_is_replaced(cluster: Operator, secrets: str) -> None:
     before = heads(cluster)
     killed = run(

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster.store.generated import etcd_pb2 as pb
 
 from cluster.machinery.grpc import frames
 from cluster.store.backend import StoreError, compare_mod, get, put
 from cluster.store.etcd_client import EtcdClient, EtcdError
+from cluster.store.generated import etcd_pb2 as pb
 from tests.fakes.http2_peer import OK_HEADERS, PeerServer, answer, message, trailers
 
 KEY = b"/registry/things/a"

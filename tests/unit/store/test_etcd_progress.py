@@ -1,9 +1,9 @@
 """Watches of etcd servers whose word about progress cannot be trusted."""
 
 import pytest
-from cluster.store.generated import etcd_pb2 as pb
 
 from cluster.store.etcd_progress import part_of_whole, tells_progress_truly
+from cluster.store.generated import etcd_pb2 as pb
 
 
 @pytest.mark.parametrize(
