@@ -32,7 +32,12 @@ if TYPE_CHECKING:
     metavar="ADDRESS[:PORT]",
     help="With --configure-dns: a name server of the zone that the cluster reaches; may be repeated.",
 )
-@click.option("--image", default="", help="With --pull: image of the agent, for a Deployment in the cluster.")
+@click.option(
+    "--image",
+    default=None,
+    help="With --pull: image of the agent (default that of this version, which clusters of ours have); "
+    "--image= leaves the Deployment out, and the agent runs elsewhere.",
+)
 @FEDERATION
 @JSON
 def join(
@@ -42,19 +47,21 @@ def join(
     pull: bool,
     configure_dns: bool,
     dns_servers: tuple[str, ...],
-    image: str,
+    image: str | None,
     federation: str | None,
     as_json: bool,
 ) -> None:
     """Make a cluster a member. Safe to repeat, which also renews its login or its agent's invitation."""
     from federation.errors import WrongInputError
     from federation.host import members
+    from federation.membership.agent_manifest import own_image
     from federation.membership.member_dns import advice
 
     with reported(as_json):
         if pull:
-            invited = asyncio.run(members.invite(homes.chosen(federation), cluster, config, context, image))
-            _tell_invited(invited, image, as_json)
+            chosen = own_image() if image is None else image
+            invited = asyncio.run(members.invite(homes.chosen(federation), cluster, config, context, chosen))
+            _tell_invited(invited, chosen, as_json)
             return
         if config is None:
             raise WrongInputError(
@@ -93,12 +100,18 @@ def _tell_invited(invited: "Invited", image: str, as_json: bool) -> None:
                 "tokenFile": str(invited.token),
                 "arguments": invited.arguments,
                 "applied": invited.applied,
+                "image": image,
             }
         )
         return
     click.echo(f"Cluster {invited.cluster} is invited; for a day its agent can get its certificate.")
     if not invited.applied:
         click.echo(f"  kubectl --context CLUSTER apply -f {invited.manifest}")
+    if image:
+        click.echo(f"The agent's image is {image}. Nodes of clusters that Hanse provisioned have it; for others, put")
+        click.echo("/opt/hanse/current/images/federation-agent.tar of such a node into a registry (--image=).")
+    if image and invited.on_loopback:
+        click.echo("The federation listens on loopback, where no Pod reaches it: init --bind-address.", err=True)
     if not image:
         click.echo("The manifest has no Deployment (--image). On a host that reaches both, with the token file there:")
         click.echo(f"  python -m federation.agent --kubeconfig=FILE {' '.join(invited.arguments)}")

@@ -93,7 +93,8 @@ class AdmitAgents:
         name = request.content.common_name.removeprefix(agents.USER_PREFIX)
         known = (await self._client.list(CLUSTERS)).get("items") or []
         cluster = next((one for one in known if one["metadata"]["name"] == name), None)
-        verdict = judge(csr, request, cluster, await self._token(csr), known)
+        token = await self._token(csr)
+        verdict = judge(csr, request, cluster, token, known)
         if not verdict.approved or cluster is None:
             await self._answer(csr, verdict)
             return
@@ -101,6 +102,8 @@ class AdmitAgents:
         if not _condition(csr, "Approved"):
             csr = await self._answer(csr, verdict)
         await self._sign(csr, request, cluster)
+        if token is not None:
+            await self._note_use(token)
 
     async def _token(self, csr: Object) -> Object | None:
         """The Secret that the requester's token is in; None for other requesters, and once it is gone or over."""
@@ -112,6 +115,15 @@ class AdmitAgents:
         except NotFound:
             return None
         return None if bootstrap_tokens.is_over(secret, self._now()) else secret
+
+    async def _note_use(self, token: Object) -> None:
+        """For whoever looks at tokens; nothing hangs on it."""
+        change = {"metadata": {"annotations": {bootstrap_tokens.USED: format_time(self._now())}}}
+        try:
+            name = token["metadata"]["name"]
+            await self._client.patch(resources.SECRETS, name, change, namespace=bootstrap_tokens.NAMESPACE)
+        except NotFound:
+            log.debug("token %s ended meanwhile", name)
 
     async def _settle(self, cluster: Object, verdict: Verdict) -> None:
         """What the agent says about its cluster, once, into the Cluster: from then on no other can be it."""

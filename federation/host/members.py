@@ -2,6 +2,7 @@
 Members as the command line asks for them: errors of the federation's own turned into what to do about them.
 """
 
+import datetime as dt
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from federation.host.control_plane import client
 from federation.host.home import Home
 from federation.membership import invite as inviting, join as joining, leave as leaving
 from federation.membership.agent_manifest import agent_objects, arguments, manifest
+from federation.membership.bootstrap_tokens import LIFETIME
 from federation.membership.member_dns import MemberDnsError, Names, configure
 
 
@@ -94,23 +96,29 @@ class Invited:
     """Of the agent, where it is started by hand."""
     applied: bool
     """Whether the manifest is in the member already."""
+    on_loopback: bool = False
+    """Whether the federation can be reached from its own host alone."""
 
 
-async def invite(home: Home, name: str, kubeconfig: Path | None, context: str | None, image: str) -> Invited:
+async def invite(
+    home: Home,
+    name: str,
+    kubeconfig: Path | None,
+    context: str | None,
+    image: str,
+    *,
+    lifetime: dt.timedelta = LIFETIME,
+) -> Invited:
     """
     Pull mode: the invitation lies in private files below the federation's home.
 
     With a kubeconfig it is put into the member, too. Raises FederateError.
     """
-    if home.require().on_hosts:
-        raise UnfitHostError(
-            f"cluster {name} cannot be invited", why="hosts of a federation hold no CA key to sign for its agent",
-            next_step="Join it without --pull, by a kubeconfig whose server the federation's hosts reach.",
-        )  # fmt: skip
+    home.require()
     config = _login(name, kubeconfig, context) if kubeconfig is not None else None
     async with client(home) as federation:
         try:
-            made = await inviting.invite(federation, name, member=config)
+            made = await inviting.invite(federation, name, member=config, lifetime=lifetime)
         except joining.JoinError as fault:
             raise FederateError(
                 f"cluster {name} is not invited", why=str(fault), next_step="Mend that, and join again."
@@ -118,8 +126,9 @@ async def invite(home: Home, name: str, kubeconfig: Path | None, context: str | 
     objects = agent_objects(made, image)
     folder = _invitation(home, name)
     invited = Invited(
-        name, folder / "agent.yaml", folder / "token", arguments(made, str(folder / "token")), config is not None
-    )
+        name, folder / "agent.yaml", folder / "token", arguments(made, str(folder / "token")), config is not None,
+        made.server.startswith(("https://127.", "https://localhost", "https://[::1]")),
+    )  # fmt: skip
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(invited.token, made.token.text.encode() + b"\n")

@@ -4,6 +4,7 @@ What a cluster needs for the agent to run in it, as objects for `kubectl apply`.
 Leaving takes the Namespace away and with it, by owner references that the agent sets, the cluster-wide rest.
 """
 
+import importlib.metadata
 import json
 from collections.abc import Sequence
 
@@ -15,8 +16,17 @@ from federation.membership.invite import Invitation
 from federation.membership.tokens import MEMBER_LABEL
 
 AGENT = "federation-agent"
+IMAGE = "hanse.local/federation-agent"
+"""On every node of a cluster that Hanse provisioned; its tag is the version of that release."""
 BOOTSTRAP = "federation-agent-bootstrap"
 """The Secret with the token; the agent's own certificate is in another one."""
+
+
+def own_image() -> str:
+    """Of the version that runs here."""
+    return f"{IMAGE}:{importlib.metadata.version('hanse')}"
+
+
 _RBAC = "rbac.authorization.k8s.io"
 _MOUNTED = "/etc/federation-agent"
 
@@ -64,6 +74,7 @@ def _deployment(invitation: Invitation, image: str) -> Object:
     container: Object = {
         "name": "agent",
         "image": image,
+        "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "-m", "federation.agent"],
         "args": arguments(invitation, f"{_MOUNTED}/token"),
         "volumeMounts": [{"name": "bootstrap", "mountPath": _MOUNTED, "readOnly": True}],

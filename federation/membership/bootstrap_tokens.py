@@ -22,6 +22,10 @@ NAMESPACE = "kube-system"
 TYPE = "bootstrap.kubernetes.io/token"
 LIFETIME = dt.timedelta(hours=24)
 CLUSTER, CLUSTER_UID = f"{GROUP}/cluster", f"{GROUP}/cluster-uid"
+ID = "token-id"
+"""Key of the Secret's data: the part of a token that is no secret."""
+USED = f"{GROUP}/used"
+"""Annotation: when an agent last got a certificate for it."""
 LABEL = f"{GROUP}/bootstrap"
 """On every Secret of such a token; its value is nothing."""
 TOKEN = re.compile(r"([a-z0-9]{6})\.([a-z0-9]{16})")
@@ -59,7 +63,7 @@ def token_secret(
     token: BootstrapToken, cluster: str, uid: str, now: dt.datetime, lifetime: dt.timedelta = LIFETIME
 ) -> Object:
     data = {
-        "token-id": token.id,
+        ID: token.id,
         "token-secret": token.secret,
         "expiration": format_time(now + lifetime),
         "usage-bootstrap-authentication": "true",

@@ -19,7 +19,7 @@ from cluster.pki.pinning import pins_of
 from federation.api.kinds import CLUSTER_VERSION
 from federation.api.resources import CLUSTERS
 from federation.membership.agents import AGENTS_GO_TO, is_pull
-from federation.membership.bootstrap_tokens import BootstrapToken, make_token, token_secret
+from federation.membership.bootstrap_tokens import LIFETIME, BootstrapToken, make_token, token_secret
 from federation.membership.join import JoinError, authority_data, member_identity, refuse_twin
 
 PUBLIC, INFO = "kube-public", "cluster-info"
@@ -46,9 +46,10 @@ async def invite(
     *,
     member: ClientConfig | None = None,
     labels: dict[str, str] | None = None,
+    lifetime: dt.timedelta = LIFETIME,
 ) -> Invitation:
     """
-    A new invitation, good for a day.
+    A new invitation, good for a day unless it is said otherwise.
 
     Args:
         federation: Allowed to write Clusters, Secrets and roles.
@@ -74,7 +75,7 @@ async def invite(
     except (ApiError, OSError, PkiError) as error:
         raise JoinError(f"cluster {name} cannot be invited: {error}") from error
     token = make_token()
-    secret = token_secret(token, name, cluster["metadata"]["uid"], dt.datetime.now(dt.UTC))
+    secret = token_secret(token, name, cluster["metadata"]["uid"], dt.datetime.now(dt.UTC), lifetime)
     try:
         await federation.create(resources.SECRETS, secret)
     except ApiError as error:

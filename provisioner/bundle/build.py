@@ -1,8 +1,9 @@
 """
 Build the bundle: one content-addressed archive with everything a host needs.
 
-Four layers, each cached by its own inputs, so that a change in our code does not fetch a package again:
-Debian packages unpacked, Python packages, our services, images. A release on a host is this tree.
+Layers, each cached by its own inputs, so that a change in our code does not fetch a package again: Debian packages
+unpacked, Python packages, images, Python for the agent's image; our services come on top. A release on a host is this
+tree.
 
 Called by   provisioner.phases (once a run) and `make bundle`.
 Not here    sending it (phases/push_bundle.py); what is in it (contents.py, requirements.lock).
@@ -16,13 +17,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cluster
 from cluster import settings
-from provisioner.bundle import contents, debian, images, services
+from provisioner.bundle import agent_image, contents, debian, images, services
 
 _RECIPE = "4"
 """Raise it when the way of building changes, so that cached layers are made anew."""
@@ -96,6 +97,10 @@ def _assemble(tree: Path, layers: Path, report: Report) -> None:
         layers, "images", [json.dumps(contents.IMAGE_PACKAGES), _file_digest(Path(contents.__file__))],
         _build_images, report, "Building images",
     )  # fmt: skip
+    agents_python = _layer(
+        layers, "agents-python", [json.dumps(agent_image.PACKAGES)],
+        lambda target, work: _unpack(agent_image.PACKAGES, target, work), report, "Fetching the agent's Python",
+    )  # fmt: skip
     for layer in (packages, python, image_layer):
         shutil.copytree(layer, tree, dirs_exist_ok=True, symlinks=True, copy_function=_link)
     report("Compiling the services")
@@ -104,6 +109,9 @@ def _assemble(tree: Path, layers: Path, report: Report) -> None:
         services.copy_services(package, own)
         services.compile_modules(own / package.name)
     services.write_launchers(tree / "bin")
+    report("Building the agent's image")
+    made = agent_image.agent_image(agents_python, own, services.version())
+    (tree / "images" / "federation-agent.tar").write_bytes(images.image_archive((made,)))
 
 
 def _own_packages() -> list[Path]:
@@ -141,6 +149,10 @@ def _build_images(target: Path, work: Path) -> None:
     made = contents.images(unpacked, tuple(listed.split()))
     (target / "images").mkdir()
     (target / "images" / "base.tar").write_bytes(images.image_archive(made))
+
+
+def _unpack(packages: Mapping[str, Sequence[str]], target: Path, work: Path) -> None:
+    debian.unpack_packages(packages, work / "apt", target)
 
 
 def _layer(
