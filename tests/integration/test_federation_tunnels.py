@@ -1,6 +1,7 @@
 """Members that the federation does not reach are seen and worked with there, over what their agents hold open."""
 
 import contextlib
+import dataclasses
 import json
 import socket
 import socketserver
@@ -225,6 +226,27 @@ def test_without_its_tunnel_a_member_is_left_out_with_a_warning_and_comes_back(
         assert json.loads(kubectl(world, "get", "--raw", f"{PROXY}/version").stdout)["major"] == "1"
         world.federate("leave", "edge")
     assert refused(load_kubeconfig(world.kubeconfig), f"{PROXY}/version") == 404
+
+
+def test_tokens_are_shown_with_their_use_and_let_nobody_in_once_revoked(edge: Federation) -> None:
+    def tokens() -> list[dict[str, str]]:
+        return [one for one in edge.federate("token", "list")["tokens"] if one["cluster"] == "edge"]
+
+    before = tokens()
+    assert {one["state"] for one in before} == {"valid"}
+    made = edge.federate("token", "create", "edge", "--hours", "2")
+    text = Path(made["tokenFile"]).read_text().strip()
+    [new] = [one for one in tokens() if one not in before]
+    assert (new["used"], text.startswith(new["id"])) == ("", True)
+    assert text.partition(".")[2] not in json.dumps([made, new])
+    visitor = dataclasses.replace(load_kubeconfig(edge.kubeconfig), token=text, cert_data=b"", key_data=b"")
+    review = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    assert refused(visitor, review, "POST") != 401
+    assert edge.federate("token", "revoke", new["id"])["revoked"] == [new["id"]]
+    eventually(lambda: refused(visitor, review, "POST") == 401, "the token is worth nothing", 20)
+    assert new not in tokens()
+    edge.federate("token", "revoke", "nobody", code=2)
+    edge.federate("token", "create", "nobody", code=2)
 
 
 def test_names_and_imports_follow_a_member_in_pull_mode(edge: Federation, member: ControlPlane) -> None:
