@@ -28,7 +28,7 @@ from federation.membership.heartbeats import Heartbeats, is_late
 from federation.membership.join import renew
 from federation.membership.member_clients import Member, MemberClients, MemberFault, secret_name
 from federation.membership.probe import probe
-from federation.membership.sightings import vouchers
+from federation.membership.sightings import opinions
 from federation.membership.standing import status_of
 from federation.membership.tokens import renewal_time
 
@@ -185,10 +185,10 @@ class WatchMembers:
 
     def _missed(self, name: str, why: str) -> None:
         """Before a member is given up, others are heard."""
-        friends = vouchers(name, self.clusters.list(), self._health)
-        said = f"{why}; reached by {', '.join(friends)}" if friends else why
+        others = opinions(name, self.clusters.list(), self._health)
+        said = f"{why}; {others}" if str(others) else why
         before = self._health.get(name, Health())
-        self._judged(name, health.after_miss(before, self._clock(), said, vouched=bool(friends)), said)
+        self._judged(name, health.after_miss(before, self._clock(), said, vouched=others.vouched), said)
 
     def _listen(self, name: str, *, arriving: bool) -> None:
         before, now = self._health.get(name, Health()), self._clock()

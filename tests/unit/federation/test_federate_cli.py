@@ -70,13 +70,10 @@ def test_of_several_federations_one_has_to_be_named() -> None:
     assert "one, two" in refused.output
 
 
-def test_a_cluster_joins_by_a_kubeconfig_or_by_an_agent_where_that_can_be_signed_for() -> None:
+def test_a_cluster_joins_by_a_kubeconfig_unless_an_agent_of_it_comes() -> None:
     Home("here").write(Description("here", "a.b"))
     refused = CliRunner().invoke(federate, ("join", "east"))
     assert (refused.exit_code, "there is no --kubeconfig" in refused.output) == (2, True)
-    Home("there").write(Description("there", "a.b", provider="static", server="https://192.0.2.1:6443"))
-    refused = CliRunner().invoke(federate, ("join", "east", "--pull", "--federation=there"))
-    assert (refused.exit_code, "no CA key" in refused.output) == (3, True)
 
 
 def test_zones_are_written_in_one_way() -> None:
