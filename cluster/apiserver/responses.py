@@ -17,7 +17,7 @@ from cluster.machinery.status_errors import (
     ServiceUnavailable,
     Timeout,
 )
-from cluster.store.backend import StoreError
+from cluster.store.errors import StoreError
 
 log = logging.getLogger(__name__)
 

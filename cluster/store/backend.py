@@ -15,24 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from cluster.store.errors import StoreError as StoreError
 from cluster.store.generated import etcd_pb2 as pb
-
-
-class StoreError(Exception):
-    """The store refused or did not answer. `ambiguous` means that a write may have happened all the same."""
-
-    def __init__(self, message: str, *, ambiguous: bool = False, compacted: bool = False, full: bool = False) -> None:
-        super().__init__(message)
-        self.ambiguous = ambiguous
-        self.compacted = compacted
-        """The revision that was asked for is forgotten."""
-        self.full = full
-        """No space is left: the store takes deletes and no more."""
-
-    @property
-    def too_large(self) -> bool:
-        """The request was larger than the store takes; etcd says it in two ways, by how much it was."""
-        return "request is too large" in str(self) or "message larger than max" in str(self)
 
 
 @dataclass(frozen=True, slots=True)

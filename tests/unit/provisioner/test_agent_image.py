@@ -18,8 +18,9 @@ for package in (federation.agent, federation.controllers.links):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         importlib.import_module(module.name)
 for name in sorted({name.partition(".")[0] for name in sys.modules}):
-    if "site-packages" in (getattr(sys.modules[name], "__file__", None) or ""):
-        print(sys.modules[name].__file__.partition("site-packages/")[2].partition("/")[0])
+    where = list(getattr(sys.modules[name], "__path__", [])) or [getattr(sys.modules[name], "__file__", None) or ""]
+    if "site-packages/" in where[0]:
+        print(where[0].partition("site-packages/")[2].partition("/")[0])
 """
 _WITHOUT = {"uvloop", "bcrypt", "_distutils_hack"}
 """Quicker or nicer with, and right without."""
