@@ -216,10 +216,11 @@ class Placer:
         if moved is not None:
             before = self._with_moved(before, template, moved)
         reports = self.store.reports(stored) if stored is not None else {}
-        keep = None if self.kinships.is_autoscaled(ref) else replicas_to_keep(template, before, reports)
+        policy = self.policies.of(ref, template, before)
+        keep = None if self.kinships.is_autoscaled(ref) else replicas_to_keep(template, before, reports, policy)
         if keep is not None and await self._scale(ref, template, keep):
             return None  # it is looked at again as it is then
-        decision = self._decide(ref, template, before, reports)
+        decision = self._decide(ref, template, before, policy, reports)
         record = decision.record
         if stored is None or moved is not None or is_worth_a_write(record_of(stored), record):
             await self.store.write(placement_key(ref), ref, stored, record)
@@ -246,9 +247,16 @@ class Placer:
         known = before or Record(template["apiVersion"], template["metadata"]["uid"])
         return replace(known, tombstones=merged(known.tombstones, record_of(moved).tombstones))
 
-    def _decide(self, ref: Ref, template: Object, before: Record | None, reports: Mapping[str, Report]) -> Decision:
+    def _decide(
+        self,
+        ref: Ref,
+        template: Object,
+        before: Record | None,
+        policy: PropagationPolicy,
+        reports: Mapping[str, Report],
+    ) -> Decision:
         started = time.perf_counter()
-        policy, rule = self.policies.of(ref, template, before), self._sources.rules.of(ref.group, ref.kind)
+        rule = self._sources.rules.of(ref.group, ref.kind)
         template = read_as(template, rule)
         found, again = self._plan(ref, template, before, policy, reports, rule)
         around = Circumstances(

@@ -6,15 +6,20 @@ from dataclasses import replace
 from cluster.machinery.objects import Object
 from federation.controllers.placing.reports import APPLIED, NO_REPORT, Report
 from federation.placement.plans import Assignment
+from federation.placement.policies import DIVIDED, PropagationPolicy
 from federation.placement.record import Record
+from federation.placement.v1_preferences import with_annotations
 from federation.placement.workloads import is_divided, replicas_of
 
 
-def replicas_to_keep(template: Object, before: Record | None, reports: Mapping[str, Report]) -> int | None:
+def replicas_to_keep(
+    template: Object, before: Record | None, reports: Mapping[str, Report], policy: PropagationPolicy
+) -> int | None:
     """
     The number that the template should have: what runs, as in one cluster whose autoscaler goes.
 
-    None where it has that, where its user has written something meanwhile, and where members have not told yet.
+    Where every cluster gets all of them, what the one with the most runs. None where the template has that, where its
+    user has written something meanwhile, and where members have not told yet.
     """
     metadata = template["metadata"]
     if before is None or not is_divided(template) or not before.clusters:
@@ -26,7 +31,8 @@ def replicas_to_keep(template: Object, before: Record | None, reports: Mapping[s
     told = [reports.get(one.cluster, NO_REPORT) for one in before.clusters]
     if any(one.state != APPLIED or one.status is None for one in told):
         return None
-    running = sum(_replicas(one) for one in told)
+    counts = [_replicas(one) for one in told]
+    running = sum(counts) if with_annotations(policy, template).division.mode == DIVIDED else max(counts)
     return running if running and running != replicas_of(template) else None
 
 
