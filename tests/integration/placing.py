@@ -231,11 +231,11 @@ class Federation:
         """Of the store."""
         return int((await self.client.list(CLUSTERS, limit=1))["metadata"]["resourceVersion"])
 
-    async def quiet(self) -> None:
+    async def quiet(self, seconds: float = SECONDS) -> None:
         """Until the placer has nothing to do."""
         placer = self.placer
         assert placer is not None
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(seconds):
             while not placer.idle:  # noqa: ASYNC110 - a look from outside
                 await asyncio.sleep(0.05)
 

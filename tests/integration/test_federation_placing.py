@@ -310,7 +310,7 @@ async def test_a_burst_promises_no_member_more_than_it_has(federation: Federatio
 
     await asyncio.gather(*map(create, range(500)))
     await federation.start()
-    await federation.quiet()
+    await federation.quiet(seconds=90)
     placements = (await federation.client.list(PLACEMENTS))["items"]
     taken = [parts(one) for one in placements]
     assert len(taken) == 500
