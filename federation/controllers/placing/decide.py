@@ -71,10 +71,10 @@ def decide(
     if old.uid != uid:
         old = end(old, DELETED, around.now)
     assigned = _assigned(plan, around)
-    evicting, dropped, again = _leavers(ref, template, old, plan, assigned, policy, around)
-    propagation = ORPHAN if around.policy_gone and not old.delete_with_policy else BACKGROUND
+    let_go = _let_go(old, plan, around)
+    evicting, dropped, again = _leavers(ref, template, old, plan, assigned, policy, around, let_go)
     tombstones = [
-        Tombstone(cluster, uid, why, format_time(around.now), propagation if why == NOT_SELECTED else BACKGROUND)
+        Tombstone(cluster, uid, why, format_time(around.now), ORPHAN if cluster in let_go else BACKGROUND)
         for cluster, why in sorted(dropped.items())
     ]
     names = {one.cluster for one in assigned} | {one.cluster for one in evicting}
@@ -151,6 +151,17 @@ def _assigned(plan: Plan, around: Circumstances) -> tuple[Assignment, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
+def _let_go(old: Record, plan: Plan, around: Circumstances) -> Collection[str]:
+    """
+    Clusters that keep their copy, as something that is nobody's: their policy is gone, and its successor does not mean
+    them. Who was to lose it before, or only gets no share of fewer replicas, is not among them.
+    """
+    if not around.policy_gone or old.delete_with_policy:
+        return ()
+    not_meant = {one.cluster for one in plan.evictions if one.reason == select.NOT_SELECTED}
+    return not_meant & {had.cluster for had in old.clusters}
+
+
 def _leavers(
     ref: Ref,
     template: Object,
@@ -159,6 +170,7 @@ def _leavers(
     assigned: Collection[Assignment],
     policy: PropagationPolicy,
     around: Circumstances,
+    let_go: Collection[str],
 ) -> tuple[tuple[Evicting, ...], dict[str, str], float | None]:
     """Those that keep their copy for now, those that lose it (cluster -> why), and seconds until that may change."""
     reasons = {one.cluster: one.reason for one in plan.evictions}
@@ -169,20 +181,19 @@ def _leavers(
     names = {one.cluster for one in assigned}
     replaced = bool(assigned) and not plan.unplaced and are_ready(ref, assigned, around.reports, around.rule)
     waits = pod_template(template) is not None and not replaced
-    # What is only let go of goes on as it is: nothing has to be there in its place.
-    let_go = around.policy_gone and not old.delete_with_policy
     evicting, dropped, again = [], {}, None
     for cluster, one in sorted(known.items()):
         if cluster in names or cluster not in around.members:
             continue
         evicted = one.reason in _EVICTED
-        at_once = policy.failover.purge == DIRECTLY if evicted else let_go and one.reason == select.NOT_SELECTED
         left = policy.failover.grace_period_seconds - (around.now - parse_time(one.since)).total_seconds()
-        if cluster in around.leaving or (around.isolated and waits):
-            evicting.append(one)  # whoever lets it go clears it; who is cut off from everybody judges nobody
-        elif evicted and policy.failover.purge == NEVER:
-            evicting.append(one)
-        elif waits and left > 0 and not at_once:
+        if cluster in around.leaving:
+            evicting.append(one)  # whoever lets it go clears it
+        elif cluster in let_go:
+            dropped[cluster] = NOT_SELECTED  # it goes on as it is: nothing has to be there in its place
+        elif (around.isolated and waits) or (evicted and policy.failover.purge == NEVER):
+            evicting.append(one)  # who is cut off from everybody judges nobody
+        elif waits and left > 0 and not (evicted and policy.failover.purge == DIRECTLY):
             evicting.append(one)
             again = left if again is None else min(again, left)
         else:

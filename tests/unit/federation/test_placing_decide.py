@@ -26,6 +26,7 @@ NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 THEN = "2026-01-02T03:04:05Z"
 AROUND = Circumstances(now=NOW, members={"east", "west", "north"})
 EAST, WEST = Assignment("east", 2, why="2 of 4"), Assignment("west", 2, why="2 of 4")
+NOT_MEANT = Eviction("west", 2, "NotSelected")
 
 
 def template(kind: str = "Deployment", uid: str = "u1") -> dict[str, Any]:
@@ -122,8 +123,8 @@ def test_a_member_that_leaves_is_left_alone_until_it_is_gone() -> None:
 @pytest.mark.parametrize(("delete", "propagation"), [(False, "Orphan"), (True, "Background")])
 def test_a_policy_that_is_gone_had_said_what_becomes_of_its_copies(delete: bool, propagation: str) -> None:
     before = Record("v1", "u1", policy="p", delete_with_policy=delete, clusters=(Assignment("west"),))
-    around = replace(AROUND, policy_gone=True)
-    found = decide(SETTINGS, template("ConfigMap"), before, Plan((Assignment("east"),)), DEFAULT_POLICY, around).record
+    around, plan = replace(AROUND, policy_gone=True), Plan((Assignment("east"),), (NOT_MEANT,))
+    found = decide(SETTINGS, template("ConfigMap"), before, plan, DEFAULT_POLICY, around).record
     assert [one.propagation for one in found.tombstones] == [propagation]
 
 
@@ -159,9 +160,23 @@ def test_a_workload_that_is_let_go_of_waits_for_nothing(
 ) -> None:
     before = replace(held(WEST), policy="p", delete_with_policy=delete)
     around = replace(AROUND, policy_gone=True)
-    found = decide(WEB, template(), before, Plan((EAST,)), DEFAULT_POLICY, around).record
+    found = decide(WEB, template(), before, Plan((EAST,), (NOT_MEANT,)), DEFAULT_POLICY, around).record
     assert [one.cluster for one in found.evicting] == evicting
     assert [one.propagation for one in found.tombstones] == propagation
+
+
+def test_what_was_to_go_before_its_policy_did_is_not_kept_for_that() -> None:
+    before = replace(held(EAST), policy="p", evicting=(Evicting("west", 2, THEN, "NotSelected"),))
+    around = replace(AROUND, policy_gone=True, reports={"east": runs(2)})
+    found = decide(WEB, template(), before, Plan((EAST,), (NOT_MEANT,)), DEFAULT_POLICY, around).record
+    assert [(one.cluster, one.propagation) for one in found.tombstones] == [("west", "Background")]
+
+
+def test_who_has_no_share_of_fewer_replicas_is_not_kept_because_a_policy_went() -> None:
+    before = replace(held(EAST, WEST), policy="p")
+    around = replace(AROUND, policy_gone=True, reports={"east": runs(2)})
+    found = decide(WEB, template(), before, Plan((EAST,)), DEFAULT_POLICY, around).record
+    assert [(one.cluster, one.propagation) for one in found.tombstones] == [("west", "Background")]
 
 
 def test_nothing_moves_on_while_the_federation_is_cut_off() -> None:
