@@ -11,7 +11,7 @@ import json
 import pathlib
 import sys
 
-from tests.federations.chaos.run import play, run
+from tests.federations.chaos.run import PATIENCE, play, run
 from tests.federations.chaos.schedule import Step, schedule
 from tests.federations.chaos.shrink import shrink
 
@@ -22,6 +22,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--first", type=int, default=0, help="round to begin with")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a round's trouble")
+    parser.add_argument(
+        "--patience", type=float, default=PATIENCE, help="seconds to become right; more on a busy machine"
+    )
     parser.add_argument("--shrink", action="store_true", help="look for the fewest steps of round --first that fail")
     parser.add_argument("--replay", type=pathlib.Path, help="a JSON list of steps")
     given = parser.parse_args()
@@ -33,7 +36,9 @@ def main() -> int:
         json.dump([step.as_json() for step in left], sys.stdout, indent=1)
         return 0
     else:
-        report = asyncio.run(run(given.seed, given.rounds, seconds=given.seconds, first=given.first))
+        report = asyncio.run(
+            run(given.seed, given.rounds, seconds=given.seconds, first=given.first, patience=given.patience)
+        )
     print("\n".join(report.lines()))
     if report.findings:
         print(report.logs, file=sys.stderr)

@@ -85,11 +85,11 @@ def _packed(obj: Object) -> bytes:
     return bytes(memoryview(orjson.dumps(obj)))
 
 
-def slim(obj: Object) -> Object:
+def slim(obj: Object, copy: Copy | None = None) -> Object:
     """What an informer keeps of an object: enough for its key and its version, and the Copy."""
     metadata = obj["metadata"]
     kept = {name: metadata[name] for name in ("name", "namespace", "uid", "resourceVersion") if name in metadata}
-    return {"metadata": kept, "copy": copy_of(obj)}
+    return {"metadata": kept, "copy": copy if copy is not None else copy_of(obj)}
 
 
 def copy_in(kept: Object) -> Copy:

@@ -1,8 +1,9 @@
 """
 Writes what links found into Placements' status: one writer, however many members there are.
 
-What somebody waits for (a first Applied, Gone) is written at once, with what else is there at that moment; other
-changes of one Placement at most twice a second. What is written already is not written again. Agents in members
+What somebody waits for (the last first Applied, Gone) is written at once, with what else is there at that moment; a
+first Applied waits a moment for those of the other members, once a second; other changes of one Placement are written
+at most twice a second. What is written already is not written again. Agents in members
 write entries of their own: a write names the version it is made from, and is made again from the newer one on
 conflict.
 """
@@ -28,6 +29,7 @@ from federation.placement.scheduled import SCHEDULED, is_scheduled, scheduled_co
 log = logging.getLogger(__name__)
 
 GATHER = 0.02  # seconds: members answer one after the other
+TOGETHER, APART = 0.2, 1.0  # seconds that a first Applied waits for the others, and after the write before
 QUIET = 0.5  # seconds between two writes of one Placement that nobody waits for
 WORKERS = 8
 TRIES = 5
@@ -65,11 +67,13 @@ class StatusReporter:
         before = _entry(base, cluster)
         pending = self._found.setdefault(home, {})
         pending[cluster] = found
-        if found is not None and found.state in (APPLIED, GONE) and not _says(before, found):
+        since = asyncio.get_running_loop().time() - self._written.get(home, 0.0)
+        if found is None or found.state not in (APPLIED, GONE) or _says(before, found):
+            self._queue.add_after(home, max(GATHER, QUIET - since))
+        elif found.state == GONE or _are_all_applied(base, pending):
             self._queue.add_after(home, GATHER)
-            return
-        now = asyncio.get_running_loop().time()
-        self._queue.add_after(home, max(GATHER, self._written.get(home, 0.0) + QUIET - now))
+        else:
+            self._queue.add_after(home, max(TOGETHER, APART - since))
 
     def confirmation_used(self, cluster: str) -> None:
         """Take the annotation that confirms deletions from the Cluster: what it was given for is done."""
@@ -182,6 +186,17 @@ def _entry(placement: Object, cluster: str) -> Object | None:
 
 def _says(entry: Object | None, found: Found) -> bool:
     return entry is not None and entry["state"] == found.state and entry.get("uid", "") == found.uid
+
+
+def _are_all_applied(placement: Object, pending: Mapping[str, Found | None]) -> bool:
+    """With what waits to be written."""
+    spec, entries = placement["spec"], (placement.get("status") or {}).get("clusters") or ()
+    wanted = spec.get("clusters") or ()
+    if len(pending) + len(entries) < len(wanted):
+        return False
+    there = {entry["name"] for entry in entries if _is_current(spec["template"], entry)}
+    there.update(name for name, one in pending.items() if one is not None and one.state == APPLIED)
+    return all(one["name"] in there for one in wanted)
 
 
 def status_with(placement: Object, found: Mapping[str, Found | None], now: str) -> Object:

@@ -44,6 +44,16 @@ class _Read:
         self.fresh: dict[Key, tuple[int, Copy]] = {}
         """What our writes were answered, until the informer has come as far."""
 
+    def answer_of(self, obj: Object) -> Copy | None:
+        """The copy that is known already, of an object in the very state that a write of ours was answered with."""
+        if not self.fresh:
+            return None
+        metadata = obj["metadata"]
+        fresh = self.fresh.get(Key(metadata.get("namespace") or "", metadata["name"]))
+        if fresh is None or (fresh[1].version, fresh[1].uid) != (metadata["resourceVersion"], metadata["uid"]):
+            return None
+        return fresh[1]
+
 
 class Served:
     """
@@ -225,7 +235,9 @@ class Served:
     def _start(self, resource: Resource) -> _Read:
         if self._tasks is None:
             raise RuntimeError("a kind can only be read while run() runs")
-        informer = Informer(self._client, resource, label_selector=f"{MANAGED}=true", keep=slim)
+        informer = Informer(
+            self._client, resource, label_selector=f"{MANAGED}=true", keep=lambda obj: slim(obj, read.answer_of(obj))
+        )
         read = self._read[(resource.group, resource.kind)] = _Read(resource, informer)
         tell = self._teller(resource, read)
         informer.add_handler(

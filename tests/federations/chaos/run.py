@@ -55,13 +55,15 @@ class Report:
         ]
 
 
-async def run(seed: int, rounds: int, *, seconds: float = 3.0, first: int = 0) -> Report:
+async def run(seed: int, rounds: int, *, seconds: float = 3.0, first: int = 0, patience: float = PATIENCE) -> Report:
     """Rounds `first` to `first + rounds - 1` of a seed, in one federation; it ends with the first finding."""
     numbered = [(number, schedule(seed, number, seconds=seconds)) for number in range(first, first + rounds)]
-    return await play(numbered, f"seed {seed}")
+    return await play(numbered, f"seed {seed}", patience)
 
 
-async def play(rounds: Sequence[tuple[int, Sequence[Step]]], name: str = "replay") -> Report:
+async def play(
+    rounds: Sequence[tuple[int, Sequence[Step]]], name: str = "replay", patience: float = PATIENCE
+) -> Report:
     """Given schedules, with their numbers."""
     report = Report()
     with tempfile.TemporaryDirectory(prefix="chaos-") as home:
@@ -74,7 +76,7 @@ async def play(rounds: Sequence[tuple[int, Sequence[Step]]], name: str = "replay
             namespace: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
             await federation.api.create(NAMESPACES, namespace)
             for number, steps in rounds:
-                found = await _round(federation, steps, judge, user, trouble, report)
+                found = await _round(federation, steps, judge, user, trouble, report, patience)
                 report.rounds += 1
                 if found:
                     report.findings += [f"{name} round {number}: {one}" for one in found]
@@ -102,7 +104,13 @@ async def _evidence(federation: World) -> str:
 
 
 async def _round(
-    federation: World, steps: Sequence[Step], judge: Judge, user: User, trouble: Trouble, report: Report
+    federation: World,
+    steps: Sequence[Step],
+    judge: Judge,
+    user: User,
+    trouble: Trouble,
+    report: Report,
+    patience: float,
 ) -> list[str]:
     """What is wrong at its end."""
     judge.begin_round()
@@ -131,7 +139,7 @@ async def _round(
             found = await judge.faults()
         except ApiError as fault:
             found = [f"the federation's API does not answer: {fault}"]
-        if not found or time.monotonic() - healed > PATIENCE:
+        if not found or time.monotonic() - healed > patience:
             break
         await asyncio.sleep(0.1)
     report.converged.append(time.monotonic() - healed)
