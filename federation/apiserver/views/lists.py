@@ -2,6 +2,8 @@
 LIST over members: all are asked at once, their items become one list, and who does not answer is named in a warning.
 
 With a limit, each page takes a share from every member that has more, so no page waits for members one after another.
+What a member answers is marked and packed again at once: decoded, the items of all of them would take several times as
+much memory.
 """
 
 import asyncio
@@ -29,6 +31,18 @@ class Wanted:
     view: View
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one member answered."""
+
+    name: str
+    metadata: Object
+    items: bytes = b""
+    """Marked, as JSON without its brackets."""
+    table: Object | None = None
+    """In place of the items, where the client wants one."""
+
+
 async def listed(
     wanted: Wanted,
     members: Sequence[Member],
@@ -51,22 +65,22 @@ async def listed(
     """
     pages, waiting = _pages(members, limit, versions.unpack_continue(token) if token else None)
     share = {"limit": str(max(1, limit // len(pages)))} if limit and pages else {}
-    answers = await gather(wanted, pages, share, warnings)
+    parts = await _gather(wanted, pages, share, warnings)
     seen: dict[str, str] = {}
     more: dict[str, str] = dict(waiting)
     remaining = 0
-    for name, answer in answers:
-        metadata = answer.get("metadata") or {}
-        seen[name] = str(metadata.get("resourceVersion") or "")
+    for part in parts:
+        metadata = part.metadata
+        seen[part.name] = str(metadata.get("resourceVersion") or "")
         if metadata.get("continue"):
-            more[name] = str(metadata["continue"])
+            more[part.name] = str(metadata["continue"])
             remaining += int(metadata.get("remainingItemCount") or 0)
     metadata = {"resourceVersion": versions.pack(seen)}
     if more:
         metadata["continue"] = versions.pack(more)
     if ours is not None and not token:
-        answers.append(("", ours))
-    return _body(wanted, answers, {**metadata, **({"remainingItemCount": remaining} if remaining else {})})
+        parts.append(_part(wanted, "", ours))
+    return _body(wanted, parts, {**metadata, **({"remainingItemCount": remaining} if remaining else {})})
 
 
 def _pages(
@@ -81,19 +95,20 @@ def _pages(
     return left[:limit], {member.name: token for member, token in left[limit:]}
 
 
-async def gather(
+async def _gather(
     wanted: Wanted, pages: Sequence[tuple[Member, str]], share: Mapping[str, str], warnings: list[str]
-) -> list[tuple[str, Object]]:
+) -> list[_Part]:
     """What each member answers, in order; faults of single members become warnings."""
 
-    async def one(member: Member, token: str) -> Object | UnansweredError | ApiError:
+    async def one(member: Member, token: str) -> _Part | UnansweredError | ApiError:
         params = {**wanted.params, **share, **({"continue": token} if token else {})}
         try:
-            return await ask(member, wanted.path, params, accept(wanted.view, many=True))
+            answer = await ask(member, wanted.path, params, accept(wanted.view, many=True))
         except (UnansweredError, ApiError) as fault:
             return fault
+        return _part(wanted, member.name, answer)
 
-    found: list[tuple[str, Object]] = []
+    found: list[_Part] = []
     refusals: list[BadRequest] = []
     answers = await asyncio.gather(*(one(member, token) for member, token in pages))
     for (member, token), answer in zip(pages, answers, strict=True):
@@ -106,23 +121,31 @@ async def gather(
         elif isinstance(answer, UnansweredError):
             warnings.append(str(answer))
         else:
-            found.append((member.name, answer))
+            found.append(answer)
     if refusals and not found:
         raise refusals[0]
     return found
 
 
-def _body(wanted: Wanted, answers: Sequence[tuple[str, Object]], metadata: Object) -> bytes:
+def _part(wanted: Wanted, name: str, answer: Object) -> _Part:
+    metadata = answer.get("metadata") or {}
+    if wanted.view.shape == TABLE:
+        return _Part(name, metadata, table=answer)
+    return _Part(name, metadata, orjson.dumps([marks.mark(item, name) for item in answer.get("items") or []])[1:-1])
+
+
+def _body(wanted: Wanted, parts: Sequence[_Part], metadata: Object) -> bytes:
     view = wanted.view
     if view.shape == TABLE:
         columns = marks.Columns()
-        rows = [row for name, table in answers for row in columns.take(table, name, marks.column_names(table))]
+        tables = [(part.name, part.table) for part in parts if part.table is not None]
+        rows = [row for name, table in tables for row in columns.take(table, name, marks.column_names(table))]
         definitions = columns.definitions or [{**marks.COLUMN, "name": "Name", "format": "name"}, marks.COLUMN]
         head: Object = {"kind": "Table", "apiVersion": f"meta.k8s.io/{view.version}", "metadata": metadata}
         return orjson.dumps({**head, "columnDefinitions": definitions, "rows": rows})
-    items = [marks.mark(item, name) for name, answer in answers for item in answer.get("items") or []]
     if view.shape == PARTIAL:
         head = {"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{view.version}"}
     else:
         head = {"kind": f"{wanted.resource.kind}List", "apiVersion": wanted.resource.api_version}
-    return orjson.dumps({**head, "metadata": metadata, "items": items})
+    start = orjson.dumps({**head, "metadata": metadata})[:-1]
+    return b"".join((start, b',"items":[', b",".join([part.items for part in parts if part.items]), b"]}"))
