@@ -1,7 +1,8 @@
 """
 Which resources the apiserver serves at the moment, custom ones included.
 
-Used by the controllers that work on everything: namespaces, garbage collection, the federation's.
+Used by the controllers that work on everything: namespaces, garbage collection, the federation's. Two requests where
+the server knows the aggregated form (Kubernetes 1.30), else one a group version.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ from cluster.api.resources import Resource
 from cluster.client.rest import ApiClient
 from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import ApiError, NotFound
+
+_FORMS = {"Accept": "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"}
 
 
 async def preferred_resources(client: ApiClient) -> tuple[list[Resource], list[str]]:
@@ -33,7 +36,12 @@ async def served_resources(client: ApiClient) -> tuple[list[Resource], list[str]
 
     Raises ApiError when not even the list of groups can be had.
     """
-    groups: Object = orjson.loads(await client.request("GET", "/apis"))
+    groups = await _document(client, "/apis")
+    if _is_aggregated(groups):
+        core = await _document(client, "/api")
+        if _is_aggregated(core):
+            return _read_aggregated([*(core.get("items") or ()), *(groups.get("items") or ())])
+        groups = orjson.loads(await client.request("GET", "/apis"))
     versions = [("", "v1")]
     versions += [
         (group["name"], version["version"]) for group in groups.get("groups") or () for version in _ordered(group)
@@ -49,6 +57,52 @@ async def served_resources(client: ApiClient) -> tuple[list[Resource], list[str]
         else:
             found += answer
     return found, missing
+
+
+async def _document(client: ApiClient, path: str) -> Object:
+    """Raises ApiError."""
+    try:
+        found = orjson.loads(await client.request("GET", path, headers=_FORMS))
+    except orjson.JSONDecodeError as error:
+        raise ApiError(f"the answer to GET {path} is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ApiError(f"the answer to GET {path} is no object")
+    return found
+
+
+def _is_aggregated(document: Object) -> bool:
+    return document.get("kind") == "APIGroupDiscoveryList"
+
+
+def _read_aggregated(groups: list[Object]) -> tuple[list[Resource], list[str]]:
+    """A version that the server could not ask for just now is missing, whatever it remembers of it."""
+    found: list[Resource] = []
+    missing = []
+    for group in groups:
+        name = (group.get("metadata") or {}).get("name") or ""
+        for version in group.get("versions") or ():
+            try:
+                if version.get("freshness") == "Stale":
+                    raise ValueError("not asked for lately")
+                found += _resources_of(version, name)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                missing.append(f"{name}/{version.get('version')}")
+    return found, missing
+
+
+def _resources_of(version: Object, group: str) -> list[Resource]:
+    return [
+        Resource(
+            group=group,
+            version=version["version"],
+            plural=entry["resource"],
+            kind=entry["responseKind"]["kind"],
+            namespaced=entry.get("scope") == "Namespaced",
+            verbs=frozenset(entry.get("verbs") or ()),
+        )
+        for entry in version.get("resources") or ()
+        if (entry.get("responseKind") or {}).get("kind")  # a parent that has subresources alone has none
+    ]
 
 
 def _ordered(group: Object) -> list[Object]:

@@ -75,6 +75,7 @@ class Served:
         """Groups that could not be asked for their kinds."""
         self._read: dict[Kind, _Read] = {}
         self._look = asyncio.Event()
+        self._second: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self.known = False
         """Discovery was answered once."""
@@ -84,7 +85,13 @@ class Served:
     # --- what is served ------------------------------------------------------------------------------------
 
     def look_again(self) -> None:
-        """Something suggests that other kinds are served by now."""
+        """Something suggests that other kinds are served by now, or will be soon: discovery follows at a distance."""
+        self._look.set()
+        if self._second is None:
+            self._second = asyncio.get_running_loop().call_later(RETRY, self._look_once_more)
+
+    def _look_once_more(self) -> None:
+        self._second = None
         self._look.set()
 
     def resource(self, wanted: Resource) -> Resource | None:
