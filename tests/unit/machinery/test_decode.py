@@ -181,11 +181,11 @@ def test_alias_bomb_is_refused() -> None:
 
 
 def test_long_yaml_is_refused_before_it_costs_seconds() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
 
     assert "excessive" in refusal(b"- a\n" * 700_000, "application/yaml")
 
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_yaml_fault_has_its_line() -> None:
