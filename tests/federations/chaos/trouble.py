@@ -17,8 +17,10 @@ class Trouble:
     def __init__(self, world: World) -> None:
         self._world = world
         self._tasks: set[asyncio.Task[None]] = set()
-        self._dying: set[str] = set()
-        """Parts that were sent SIGKILL, and may not have ended yet."""
+        self._dying: dict[str, asyncio.subprocess.Process] = {}
+        """Processes that were sent SIGKILL, and may not have ended yet, by part."""
+        self._starting: dict[str, asyncio.Task[None]] = {}
+        """By part; never cancelled: half a start would leave a process that nobody knows."""
         self.done: Counter[str] = Counter()
 
     def begin(self, step: Step) -> None:
@@ -49,8 +51,10 @@ class Trouble:
         return self._world.manager if part == "manager" else self._world.apiserver
 
     async def _kill(self, part: str, seconds: float) -> None:
-        self._dying.add(part)
-        await self._server(part).kill()
+        server = self._server(part)
+        if server.process is not None:
+            self._dying[part] = server.process
+        await server.kill()
         await asyncio.sleep(seconds / 2)
         await self._run(part)
 
@@ -63,11 +67,14 @@ class Trouble:
     async def _run(self, part: str) -> None:
         """Unless another trouble has started it meanwhile."""
         server = self._server(part)
-        if part in self._dying and server.process is not None:
+        if server.process is not None and server.process is self._dying.get(part):
             await server.process.wait()
-            self._dying.discard(part)
-        if server.process is None or server.process.returncode is not None:
-            await server.start()
+        starting = self._starting.get(part)
+        ended = server.process is None or server.process.returncode is not None
+        if ended and (starting is None or starting.done()):
+            starting = self._starting[part] = asyncio.create_task(server.start(), name=f"start {part}")
+        if starting is not None:
+            await asyncio.shield(starting)
 
     async def _cut(self, proxies: list[Any], step: Step) -> None:
         for proxy in proxies:
