@@ -37,7 +37,7 @@ from provisioner.operations.membership import (
 )
 from provisioner.operations.units import start_units, stop_units
 from provisioner.phase_runner import for_each
-from provisioner.phases.connect import connect_hosts, disconnect, locked_hosts
+from provisioner.phases.connect import HostLocks, connect_hosts, disconnect
 from provisioner.phases.gather_facts import gather_facts
 from provisioner.phases.join_nodes import start_node_services, start_runtime
 from provisioner.phases.lay_down import forget_laid_down, lay_down, read_recorded, wanted_inputs
@@ -129,9 +129,10 @@ async def change_masters(run: Run, plan: Plan, *, patience: float) -> None:
     reached = [host for host in change.staying if host.name in run.transports]
     async with (
         ApiClient(_client_config(run, change), user_agent="provision") as client,
-        locked_hosts(run, reached),
+        HostLocks(run) as held,
         contextlib.AsyncExitStack() as locks,
     ):
+        await held.take(reached)
         steps = _Changing(run, then, plan, client, locks, patience).steps()
         names = ", ".join(host.name for host in (*change.coming, *change.going))
         with run.progress.phase("Change masters"), ledger.running(f"{change.verb} {names}"):
