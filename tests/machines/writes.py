@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from cluster.api import resources
 from cluster.client.kubeconfig import load_kubeconfig
 from cluster.client.rest import ApiClient
+from cluster.machinery.objects import Object
 from cluster.machinery.status_errors import AlreadyExists, ApiError
 
 RATE = 50
@@ -47,13 +48,23 @@ def writing(kubeconfig: pathlib.Path) -> Iterator[Writes]:
     """Through the address that kubectl uses, from a thread of its own, for the length of the block."""
     told = Writes(f"writes-{uuid.uuid4().hex[:6]}")
     stop = threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(_write(kubeconfig, told, stop)))
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            asyncio.run(_write(kubeconfig, told, stop))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
     thread.start()
     try:
         yield told
     finally:
         stop.set()
         thread.join()
+    if failed:
+        raise failed[0]  # what was acknowledged could not be counted
 
 
 async def _write(kubeconfig: pathlib.Path, told: Writes, stop: threading.Event) -> None:
@@ -71,10 +82,19 @@ async def _write(kubeconfig: pathlib.Path, told: Writes, stop: threading.Event) 
             number += 1
             await asyncio.sleep(max(0.0, begun + number / RATE - time.monotonic()))
         await asyncio.gather(*running)
-        there = await client.list(resources.CONFIG_MAPS, namespace=told.namespace, metadata_only=True)
+        there = await _listed(client, told.namespace)
         names = {item["metadata"]["name"] for item in there["items"]}
         told.lost = [name for _, name in told.acknowledged if name not in names]
         await client.delete(resources.NAMESPACES, told.namespace)
+
+
+async def _listed(client: ApiClient, namespace: str) -> Object:
+    async with asyncio.timeout(90):
+        while True:
+            try:
+                return await client.list(resources.CONFIG_MAPS, namespace=namespace, metadata_only=True)
+            except ApiError:
+                await asyncio.sleep(0.5)
 
 
 async def _one(client: ApiClient, told: Writes, name: str) -> None:
