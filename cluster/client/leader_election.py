@@ -23,6 +23,7 @@ from cluster.machinery.timestamps import format_micro_time
 log = logging.getLogger(__name__)
 
 JITTER = 1.2
+NO_SPACE = 507  # HTTP's Insufficient Storage: what an apiserver says while etcd has its alarm
 
 
 class LeadershipLost(Exception):
@@ -37,6 +38,11 @@ class ElectionSettings:
     """Seconds the leader tries to renew before it gives up."""
     retry_period: float = 2.0
     """Seconds between tries."""
+    keeps_when_full: bool = False
+    """
+    Whether to lead on while the store has no space for any write: nobody else can take the Lease then. For a second
+    after there is space again two may lead, so this is for what bears that.
+    """
 
     def __post_init__(self) -> None:
         if not self.lease_duration > self.renew_deadline > JITTER * self.retry_period > 0:
@@ -134,7 +140,7 @@ class LeaderElector:
             return False
         except ApiError as error:
             log.warning("leader election: %s", error)
-            return False
+            return self._settings.keeps_when_full and error.http_code == NO_SPACE and self._holder() == self._identity
         return True
 
     def _observe(self, lease: Object) -> None:

@@ -28,7 +28,8 @@ from cluster.machinery.status_errors import ApiError
 log = logging.getLogger(__name__)
 
 LEASE_NAMESPACE, LEASE_NAME = "kube-system", "api-virtual-address"
-SETTINGS = ElectionSettings(lease_duration=5.0, renew_deadline=3.5, retry_period=1.0)  # seconds
+# Reads and deletes go on while etcd is full, and they need the address.
+SETTINGS = ElectionSettings(lease_duration=5.0, renew_deadline=3.5, retry_period=1.0, keeps_when_full=True)  # seconds
 ANNOUNCEMENTS = (0.0, 0.2, 1.0, 5.0)  # seconds after taking the address
 REFRESH = 30.0  # seconds between later announcements, for switches that forget
 UNHEALTHY_PAUSE = 1.0  # seconds
