@@ -45,6 +45,9 @@ ON_HOST = "/var/lib/hanse/snapshots/restoring.db"
 DATA = "/var/lib/etcd"
 _MARK = "member/.hanse-restored"
 """Below DATA: which restore the data is from, so that no run does it twice."""
+_START = "/run/hanse-etcd-start.env"
+"""Read by etcd's unit; gone with the next boot."""
+_SAME_DATA = 'echo ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK=false > "$1"'
 _SWAP = r"""
 set -eu
 cd "$1"
@@ -322,8 +325,11 @@ class _Restoring:
 
     async def _start_members(self) -> None:
         async def start(host: HostSpec) -> None:
-            await start_units(self._run.transport(host), ("etcd",))
-            await etcd.wait_healthy(self._run.transport(host))
+            transport = self._run.transport(host)
+            await etcd.must(transport, ["sh", "-c", _SAME_DATA, "sh", _START], "say that all have the same data")
+            await start_units(transport, ("etcd",))
+            await etcd.wait_healthy(transport)
+            await transport.run(["rm", "-f", _START])
 
         await for_each(self._members, start, at_once=len(self._members))
 
