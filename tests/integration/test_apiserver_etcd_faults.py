@@ -21,6 +21,7 @@ from cluster.apiserver.app import Apiserver
 from cluster.apiserver.options import Options
 from cluster.store.object_store import ObjectStore
 from tests.integration.conftest import TOKEN, etcd_program, server_options
+from tests.integration.older_etcd import older_etcd
 from tests.ports import free_ports
 
 
@@ -65,6 +66,9 @@ class Etcd:
                         if status.get("leader") and status["leader"] == status["header"]["member_id"]:
                             return member
                 await asyncio.sleep(0.1)
+
+    async def versions(self, session: aiohttp.ClientSession) -> set[str]:
+        return {(await self._status(session, member))["version"] for member in self.members}
 
     @staticmethod
     async def _status(session: aiohttp.ClientSession, member: Member) -> dict[str, Any]:
@@ -213,6 +217,41 @@ async def test_each_member_in_turn_can_die_and_come_back_under_writes_and_a_watc
             await asyncio.sleep(1)
         await traffic.end_and_check()
         assert traffic.ended == 0, "the client's watch had to begin again"
+
+
+@pytest.mark.skipif(not os.environ.get("HANSE_LONG"), reason="fetches an older etcd: `make soak` runs it")
+async def test_data_of_an_older_etcd_are_taken_over_member_by_member_under_load(etcd: Etcd, tmp_path: Path) -> None:
+    newer = etcd.members[0].argv[0]
+    older = await asyncio.to_thread(older_etcd)
+    for member in etcd.members:
+        await member.kill()
+        await asyncio.to_thread(shutil.rmtree, member.log.parent / member.name)
+        member.argv[0] = older
+    for member in etcd.members:
+        await member.start()
+    async with serving(server_options(etcd.urls, tmp_path)) as server, client(server) as session:
+        await etcd.leader(session)
+        assert await etcd.versions(session) == {"3.4.23"}
+        traffic = Traffic(session)
+        await traffic.begin()
+        await traffic.until_news(time.monotonic(), 5)
+        for member in etcd.members:
+            await member.kill()
+            member.argv[0] = newer
+            await member.start()
+            await etcd.leader(session)
+            await traffic.until_news(time.monotonic(), 15)
+            await asyncio.sleep(1)
+        await traffic.end_and_check()
+        assert traffic.ended == 0, "the client's watch had to begin again"
+        assert "3.4.23" not in await etcd.versions(session)
+        # The way back is a snapshot: an older etcd does not open what the newer one has written.
+        await etcd.members[0].kill()
+        etcd.members[0].argv[0] = older
+        await etcd.members[0].start()
+        assert etcd.members[0].process is not None
+        async with asyncio.timeout(20):
+            assert await etcd.members[0].process.wait() != 0
 
 
 async def test_a_leader_that_hangs_is_left_for_the_others(etcd: Etcd, tmp_path: Path) -> None:
