@@ -12,6 +12,7 @@ from cluster.client.rest import ApiClient
 from federation.api.resources import CLUSTER_PROPAGATION_POLICIES, KIND_RULES, PROPAGATION_POLICIES, SCALING_SCHEDULES
 from federation.controllers.aggregate_status import AggregateStatus
 from federation.controllers.end_namespaces import EndNamespaces
+from federation.controllers.expire_jobs import ExpireJobs
 from federation.controllers.keep_kind_rules import KeepKindRules
 from federation.controllers.links.reporter import StatusReporter
 from federation.controllers.links.sources import Sources, informers
@@ -50,6 +51,8 @@ async def run_propagation(client: ApiClient, members: WatchMembers) -> None:
         shadows = ShadowReplicaSets(client, statuses.template)
         statuses.listen(shadows.changed)
         templates.listen(lambda ref, _: shadows.changed(ref))
+        expiring = ExpireJobs(client, templates, statuses.template)
+        statuses.listen(expiring.changed)
         propagate = Propagate(sources, members.secrets, reporter)
         members.more_conditions = propagate.conditions
         schedules = Informer(reading, SCALING_SCHEDULES, last_backoff=RETURN)
@@ -67,4 +70,5 @@ async def run_propagation(client: ApiClient, members: WatchMembers) -> None:
             tasks.create_task(reporter.run(), name="status of placements")
             tasks.create_task(statuses.run(), name="status of templates")
             tasks.create_task(shadows.run(), name="ReplicaSets for Helm")
+            tasks.create_task(expiring.run(), name="finished jobs")
             tasks.create_task(propagate.run(), name="propagate")

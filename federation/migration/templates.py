@@ -31,6 +31,9 @@ def template_of(live: Object) -> Object:
     """The object without what its member decided; `live` with its apiVersion, kind and managedFields."""
     template = copy_object(live)
     member_owned.strip(template)
+    life = (live.get("spec") or {}).get("ttlSecondsAfterFinished")
+    if template["kind"] == "Job" and life is not None:
+        template["spec"]["ttlSecondsAfterFinished"] = life  # of the whole, from now on
     if template["kind"] == "PersistentVolumeClaim":
         # The member's volume controller set it, so that it looks asked for.
         (template.get("spec") or {}).pop("volumeName", None)

@@ -52,6 +52,10 @@ LABELS = (
 _ALLOCATED = "allocated by each member's server"
 _JOB_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid")
 _JOB_WHY = "made by each server from the uid of its Job"
+_JOB_LIFE = Line(
+    ("spec", "ttlSecondsAfterFinished"),
+    "counted here: a member that deletes a Job itself would get and run it again",
+)
 KINDS: Mapping[tuple[str, str], tuple[Line, ...]] = {
     ("", "Service"): (
         Line(("spec", "clusterIP"), _ALLOCATED, unless_set=True),
@@ -80,6 +84,7 @@ KINDS: Mapping[tuple[str, str], tuple[Line, ...]] = {
     ),
     ("", "Pod"): (Line(("spec", "nodeName"), "decided by each member's scheduler", unless_set=True),),
     ("batch", "Job"): (
+        _JOB_LIFE,
         Line(("spec", "selector"), _JOB_WHY),
         *(Line(("metadata", "labels", label), _JOB_WHY) for label in _JOB_LABELS),
         *(Line(("spec", "template", "metadata", "labels", label), _JOB_WHY) for label in _JOB_LABELS),
@@ -99,7 +104,7 @@ def strip(obj: Object) -> None:
     owned = [entry.get("fieldsV1") or {} for entry in metadata.get("managedFields") or ()]
     lines = KINDS.get((group, kind), ())
     if (group, kind) == ("batch", "Job") and (obj.get("spec") or {}).get("manualSelector"):
-        lines = ()
+        lines = (_JOB_LIFE,)
     for line in lines:
         _drop(obj, line.path, owned, unless_set=line.unless_set)
     for line in METADATA:

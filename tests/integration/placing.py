@@ -30,6 +30,7 @@ from federation.api.resources import (
 )
 from federation.controllers.aggregate_status import AggregateStatus
 from federation.controllers.end_namespaces import EndNamespaces
+from federation.controllers.expire_jobs import ExpireJobs
 from federation.controllers.keep_kind_rules import KeepKindRules
 from federation.controllers.keep_remedies import KeepRemedies
 from federation.controllers.place import Placer, PlacerSources
@@ -45,6 +46,7 @@ TLS_FAREWELL = 0.25
 APIS = [
     {"groupVersion": "v1", "kinds": ["ConfigMap", "Namespace", "ResourceQuota", "Secret", "Service", "ServiceAccount"]},
     {"groupVersion": "apps/v1", "kinds": ["DaemonSet", "Deployment", "StatefulSet"]},
+    {"groupVersion": "batch/v1", "kinds": ["Job"]},
     {"groupVersion": "apiextensions.k8s.io/v1", "kinds": ["CustomResourceDefinition"]},
     {"groupVersion": "autoscaling/v2", "kinds": ["HorizontalPodAutoscaler"]},
     {"groupVersion": "rbac.authorization.k8s.io/v1", "kinds": ["ClusterRole"]},
@@ -150,6 +152,9 @@ class Federation:
         namespaces = Informer(self.client, resources.NAMESPACES)
         schedules = Informer(self.client, SCALING_SCHEDULES)
         ending = EndNamespaces(self.client, namespaces)
+        statuses = AggregateStatus(self.client, self.templates, made["placements"], made["cluster_placements"], rules)
+        expiring = ExpireJobs(self.client, self.templates, statuses.template)
+        statuses.listen(expiring.changed)
         runs = [
             self.templates.run(),
             namespaces.run(),
@@ -158,7 +163,8 @@ class Federation:
             self.placer.run(),
             schedules.run(),
             ScaleOnSchedule(self.client, self.templates, schedules).run(),
-            AggregateStatus(self.client, self.templates, made["placements"], made["cluster_placements"], rules).run(),
+            statuses.run(),
+            expiring.run(),
             KeepKindRules(self.client, made["rules"], rules).run(),
             KeepRemedies(self.client, made["clusters"], isolated=lambda: self.isolated).run(),
         ]

@@ -34,6 +34,7 @@ from tests.integration.placing import (
 __all__ = ["endpoint", "federation"]
 
 DEFINITIONS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
+JOBS = resources.named("jobs.batch")
 WIDGETS = Resource("example.com", "v1", "widgets", "Widget", True)
 AUTOSCALERS = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", True)
 
@@ -233,6 +234,35 @@ async def test_a_quota_that_a_policy_selects_is_divided_and_an_autoscaler_by_its
     assert int(east["pods"]) + int(west["pods"]) == 10
     await federation.client.patch(quotas, "q", {"spec": {"hard": {"requests.cpu": "6"}}}, namespace="default")
     await federation.placed(ref, lambda found: found["spec"]["clusters"][1]["hard"]["requests.cpu"] == "2")
+
+
+async def test_a_finished_job_is_deleted_after_its_time_to_live_and_is_run_no_more(federation: Federation) -> None:
+    await federation.join("east")
+    await federation.join("west")
+    await federation.start()
+    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "img"}]}
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "once", "namespace": "default"},
+        "spec": {"parallelism": 2, "completions": 2, "ttlSecondsAfterFinished": 1, "template": {"spec": pod}},
+    }
+    await federation.create(JOBS, job)
+    ref = Ref("batch", "Job", "default", "once")
+    placed = await federation.placed(ref, lambda found: parts(found) == {"east": 1, "west": 1})
+    done = [
+        {"type": kind, "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        for kind in ("SuccessCriteriaMet", "Complete")
+    ]
+    times = dict.fromkeys(("startTime", "completionTime"), "2026-01-01T00:00:00Z")
+    entry = {"state": "Applied", "uid": placed["spec"]["template"]["uid"], "generation": 1, "observed": 1}
+    entry["status"] = {"succeeded": 1, "conditions": done, **times}
+    await federation.report(ref, {"east": entry})
+    await asyncio.sleep(0.3)
+    assert await federation.client.get(JOBS, "once", namespace="default")  # west is not done
+    await federation.report(ref, {"west": entry})
+    gone = await federation.placed(ref, lambda found: not parts(found))
+    assert parts(gone, "tombstones") == {"east": "Deleted", "west": "Deleted"}
 
 
 async def test_custom_resources_follow_their_definition_before_members_serve_them(federation: Federation) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from federation.placement.dependencies import apply_order, dependencies_of
 from federation.placement.plans import Assignment
 from federation.placement.render import APPLIED, MANAGED, TEMPLATE_UID, render, seal
@@ -68,6 +70,15 @@ def test_a_job_loses_the_selector_its_server_made_and_keeps_its_users() -> None:
     }
     made["spec"]["manualSelector"] = True
     assert render(made, Assignment("eu", 1))["spec"]["selector"] == {"matchLabels": {"a": "1"}}
+
+
+@pytest.mark.parametrize("manual", [False, True])
+def test_a_jobs_time_to_live_is_not_its_members_concern(manual: bool) -> None:
+    job = workload(
+        "Job", parallelism=1, ttlSecondsAfterFinished=60, manualSelector=manual, selector={"matchLabels": {}}
+    )
+    assert "ttlSecondsAfterFinished" not in render(job, Assignment("eu", 1))["spec"]
+    assert job["spec"]["ttlSecondsAfterFinished"] == 60
 
 
 def test_the_hash_names_the_content_and_not_itself() -> None:
