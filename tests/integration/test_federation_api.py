@@ -71,6 +71,11 @@ def test_what_is_protected_is_not_deleted_nor_what_would_take_it_along(federatio
     federation.did("delete", "crd", "beacons.safe.example.com", "--wait=false")
 
 
+def test_nothing_is_made_in_a_namespace_that_is_not_there(federation: Endpoint) -> None:
+    refused = federation.kubectl("create", "configmap", "settings", "-n", "nowhere").stderr
+    assert 'namespaces "nowhere" not found' in refused
+
+
 def test_templates_are_stored_as_they_are_in_a_fresh_namespace(federation: Endpoint) -> None:
     federation.did("create", "namespace", "shop")
     federation.did("create", "deployment", "web", "--image=nginx", "-n", "shop")

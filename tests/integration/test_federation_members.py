@@ -60,6 +60,7 @@ def test_a_member_joins_is_known_seen_through_lost_and_let_go(host: Endpoint) ->
         eventually(lambda: cluster(host.home, "one").get("phase") == "Ready", "the member is ready", 20)
         eventually(lambda: cluster(host.home, "one").get("nodes") == {"total": 2, "ready": 2}, "nodes are known", 20)
         assert "one" in host.did("get", "clusters")
+        assert cluster(host.home, "one")["version"].startswith("v1.")
         nodes = host.did("get", "nodes", "-o", "name").split()
         assert len(nodes) == 2
         spare(host)
@@ -93,4 +94,13 @@ def test_what_cannot_join_or_leave_is_refused_in_words(host: Endpoint, tmp_path:
     (tmp_path / "broken").write_text("{}")
     said = federate(host.home, "join", "two", f"--kubeconfig={tmp_path / 'broken'}", code=2)
     assert said["what"] == "cluster two cannot join"
+    dead = {
+        "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1", "insecure-skip-tls-verify": True}}],
+        "users": [{"name": "c", "user": {"token": "x"}}],
+    }  # fmt: skip
+    (tmp_path / "dead").write_text(json.dumps(dead))
+    said = federate(host.home, "join", "two", f"--kubeconfig={tmp_path / 'dead'}", code=1)
+    assert (said["what"], "does not answer" in said["why"]) == ("cluster two is no member", True)
+    assert cluster(host.home, "two") == {}
     assert federate(host.home, "leave", "nobody", code=2)["why"] == "there is no such member"
