@@ -141,12 +141,11 @@ class WatchMembers:
                 del known[name]
         self._heartbeats.forget_others(present.keys() - push)
         for name, cluster in present.items():
-            if name not in self._health and (cluster.get("status") or {}).get("phase") in (
-                health.READY,
-                health.SUSPECT,
-            ):
-                # Who looked after it before us has reached it. One missed probe of ours is no reason to doubt that.
-                self._health[name] = Health(phase=health.READY)
+            phase = (cluster.get("status") or {}).get("phase")
+            if name not in self._health and phase in (health.READY, health.SUSPECT):
+                # As who looked after it before us has seen it: one missed probe of ours is no reason to doubt who was
+                # reached, nor to believe in who was not.
+                self._health[name] = Health(phase=phase)
         await self._ask(present)
         before, self._isolation = self._isolation, isolation_of(self._isolation, self._health, self._clock())
         if before.isolated and not self._isolation.isolated:
