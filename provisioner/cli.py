@@ -14,6 +14,7 @@ from provisioner.cli_federation import federation
 from provisioner.cli_host_keys import accept_key
 from provisioner.cli_nodes import nodes
 from provisioner.cli_os_update import os_update
+from provisioner.cli_report import report
 from provisioner.cli_runbook import runbook
 from provisioner.cli_secrets import secrets
 from provisioner.cli_upgrade import bundle, upgrade
@@ -56,6 +57,7 @@ provision.add_command(federation)
 provision.add_command(nodes)
 provision.add_command(os_update)
 nodes.add_command(accept_key)
+provision.add_command(report)
 provision.add_command(runbook)
 provision.add_command(secrets)
 provision.add_command(upgrade)

@@ -18,6 +18,8 @@ from inventory.model import HostSpec, Provider, Role
 from provisioner.actions.telling import admin_client
 from provisioner.actions.ways_in import write_for, write_kubeconfig
 from provisioner.errors import ProvisionError
+from provisioner.execution.ledger import Ledger
+from provisioner.execution.noted_phases import NotedPhases
 from provisioner.facts.host_facts import units_of
 from provisioner.machines.base import MachineState
 from provisioner.phase_runner import failures_in, raise_together
@@ -68,7 +70,9 @@ async def apply_cluster(run: Run, record: ClusterRecord) -> tuple[Change, ...]:
         # Hosts that exist are checked before anything is written, those that are made here once they answer.
         validate_hosts(run.spec, run.facts, run.skipped_checks)
         run.home.write_record(record)
-        await _apply(run, observed)
+        ledger = Ledger(run.home.ledger, "converge")
+        with ledger.running(f"converge {run.spec.name}"):
+            await _apply(dataclasses.replace(run, progress=NotedPhases(run.progress, ledger)), observed)
     if run.bundle is not None and not run.spec.federation:
         await asyncio.to_thread(keep_release, run.home, run.bundle)
     await write_kubeconfig(run)

@@ -1,0 +1,1 @@
+"""What runs did to a cluster, as one page for people."""
