@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", default="dev")
 @click.option("--to", "release", default="", metavar="RELEASE", help="A release that was imported; default: ours.")
+@click.option("--from", "file", type=click.Path(path_type=Path), help="The release in this file; imports it first.")
 @click.option("--back", is_flag=True, help="To the release before the last upgrade.")
 @click.option(
     "--batch", type=click.IntRange(1, 100), default=20, show_default=True, help="Workers at once, in percent."
@@ -35,16 +36,28 @@ if TYPE_CHECKING:
 @JSON
 @ASK_BECOME_PASS
 def upgrade(
-    name: str, release: str, back: bool, batch: int, dry_run: bool, digest: str, as_json: bool, ask_become_pass: bool
+    name: str,
+    release: str,
+    file: Path | None,
+    back: bool,
+    batch: int,
+    dry_run: bool,
+    digest: str,
+    as_json: bool,
+    ask_become_pass: bool,
 ) -> None:
     """Bring a cluster to another release, host by host; back by itself when one does not serve."""
+    from provisioner.bundle.files import import_bundle
     from provisioner.releases import earlier_release
 
-    if back and release:
-        raise click.UsageError("--back names the release itself; leave --to away")
+    if sum(map(bool, (release, file, back))) > 1:
+        raise click.UsageError("--to, --from and --back each name a release; give one of them")
     with working_on(name, as_json, HowToReach.asking(ask_become_pass)) as work:
         run = work.run()
-        release = earlier_release(work.home) if back else release
+        if back:
+            release = earlier_release(work.home)
+        elif file is not None:
+            release = import_bundle(file, work.home.cache).digest
         bundle, plan = work.finish(run, _upgrade(run, release, batch, digest, dry_run=dry_run, as_json=as_json))
         if plan is not None:
             said = f"Cluster {name} runs release {bundle.digest}."

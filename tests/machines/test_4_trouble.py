@@ -38,6 +38,31 @@ cut -d: -f1 /etc/passwd /etc/group; ip rule; ip route show table all; find /sys/
 """
 
 
+MANIFEST = r"""
+python3 - <<'END'
+import hashlib, os, stat
+skipped = ("/proc", "/sys", "/dev", "/tmp", "/run", "/var/tmp", "/var/log", "/root/.ssh")
+for folder, folders, files in os.walk("/"):
+    folders[:] = sorted(one for one in folders if os.path.join(folder, one) not in skipped)
+    for name in sorted(files + folders):
+        path = os.path.join(folder, name)
+        found = os.lstat(path)
+        content = ""
+        if stat.S_ISLNK(found.st_mode):
+            content = os.readlink(path)
+        elif stat.S_ISREG(found.st_mode):
+            with open(path, "rb") as file:
+                content = hashlib.sha256(file.read()).hexdigest()
+        print(f"{path} {found.st_mode:o} {found.st_uid}:{found.st_gid} {content}")
+END
+"""
+KEPT_BY_THE_SYSTEM = (
+    "/etc/passwd- ", "/etc/group- ", "/etc/shadow- ", "/etc/gshadow- ",  # useradd's copies of what was before
+    "/var/lib/systemd/", "/etc/.pwd.lock ", "/var/cache/ldconfig/",
+)  # fmt: skip
+"""What Debian writes by itself, in its own time, or keeps of a user who came and went."""
+
+
 @dataclasses.dataclass
 class Hosts:
     """Plain machines, and what a person has who owns such: a key and a file that lists them."""
@@ -199,8 +224,20 @@ def bare(hosts: Hosts) -> list[list[str]]:
     return [sorted(set(hosts.sh(number, SNAPSHOT).splitlines())) for number in range(2)]
 
 
+@pytest.fixture(scope="module")
+def manifests(hosts: Hosts) -> list[set[str]]:
+    """Path, mode, owner and content of every file before a cluster came."""
+    return [manifest(hosts, number) for number in range(2)]
+
+
+def manifest(hosts: Hosts, number: int) -> set[str]:
+    found = hosts.sh(number, MANIFEST).splitlines()
+    assert len(found) > 1000
+    return {line for line in found if not line.startswith(KEPT_BY_THE_SYSTEM)}
+
+
 def test_a_run_is_killed_while_the_bundle_is_sent(
-    person: Operator, hosts: Hosts, bare: list[list[str]], inventory: str
+    person: Operator, hosts: Hosts, bare: list[list[str]], manifests: list[set[str]], inventory: str
 ) -> None:
     """The next test goes on from what this one leaves."""
     argv = [str(BIN / "provision"), "cluster", OTHER, "--inventory", inventory, "--accept-new-host-keys"]
@@ -259,6 +296,10 @@ def test_destroy_cleans_the_living_and_names_the_dead(person: Operator, hosts: H
     assert_told(done, 4, "1 of 2 hosts are not cleaned", "plain-1: no answer", "--forget-unreachable")
     assert "plain-2" not in done.err.rpartition("Error:")[2]
     assert left_on(hosts, 1, bare) == []
+
+
+def test_a_host_that_was_let_go_is_byte_for_byte_as_it_was(hosts: Hosts, manifests: list[set[str]]) -> None:
+    assert sorted(manifests[1] ^ manifest(hosts, 1)) == []
 
 
 def test_the_dead_host_is_cleaned_when_it_is_back(person: Operator, hosts: Hosts, bare: list[list[str]]) -> None:

@@ -9,22 +9,35 @@ import hashlib
 import io
 import json
 import pathlib
+import shutil
 import subprocess
 import tarfile
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from cluster.api import resources
 from cluster.client.rest import ApiClient
 from cluster.machinery.status_errors import AlreadyExists, ApiError
-from tests.machines.conftest import NAME, Operator, carry_out
+from tests.machines.conftest import NAME, Operator, carry_out, long_run, run
 
 WRITE_EVERY = 0.05  # seconds
 
 
 def other_release(cluster: Operator, folder: pathlib.Path, name: str, changes: dict[str, str]) -> str:
     """Import a release in which these files are different; returns its digest."""
+    digest, file = release_file(cluster, folder, name, changes)
+    done = cluster.provision("bundle", "import", str(file))
+    assert done.code == 0, done.err
+    file.unlink()
+    return digest
+
+
+def release_file(
+    cluster: Operator, folder: pathlib.Path, name: str, changes: dict[str, str]
+) -> tuple[str, pathlib.Path]:
+    """A release in which these files are different: its digest, and the file that is carried about."""
     [archive] = (cluster.home / "cache" / "bundles").glob("*.tar.zst")
     tree = folder / "tree"
     if not tree.exists():
@@ -51,10 +64,7 @@ def other_release(cluster: Operator, folder: pathlib.Path, name: str, changes: d
         entry.size = len(note)
         tar.addfile(entry, io.BytesIO(note))
         tar.add(packed, "release.tar.zst")
-    done = cluster.provision("bundle", "import", str(file))
-    assert done.code == 0, done.err
-    file.unlink()
-    return digest
+    return digest, file
 
 
 class Writer:
@@ -177,6 +187,51 @@ def test_a_release_of_another_age_is_refused(cluster: Operator, work: pathlib.Pa
     assert said in done.err
 
 
+@pytest.fixture
+def way_out(cluster: Operator) -> Iterator[Callable[[], int]]:
+    """Hosts reach each other and this machine alone; tells how many packets wanted more than that."""
+    record = json.loads((cluster.home / "clusters" / NAME / "cluster.json").read_text())
+    subnet = record["subnet"]
+    rules = f"""table inet air-gap {{ chain out {{
+        type filter hook forward priority -200; ip saddr {subnet} ip daddr != {subnet} counter drop; }} }}"""
+    assert run(["nft", "-f", "-"], stdin=rules).code == 0
+
+    def counted() -> int:
+        listed = json.loads(run(["nft", "--json", "list", "table", "inet", "air-gap"]).out)
+        [rule] = [one["rule"] for one in listed["nftables"] if "rule" in one]
+        return sum(part["counter"]["packets"] for part in rule["expr"] if "counter" in part)
+
+    yield counted
+    run(["nft", "delete", "table", "inet", "air-gap"])
+
+
+@pytest.fixture
+def no_cache(cluster: Operator) -> Iterator[pathlib.Path]:
+    """The operator's home as it is on a machine that never built anything."""
+    cache, away = cluster.home / "cache", cluster.home / "cache-away"
+    cache.rename(away)
+    cache.mkdir()
+    yield cache
+    shutil.rmtree(cache)
+    away.rename(cache)
+
+
+@long_run
+def test_no_packet_leaves_while_a_release_comes_from_a_file(
+    cluster: Operator, work: pathlib.Path, way_out: Callable[[], int], request: pytest.FixtureRequest
+) -> None:
+    digest, file = release_file(cluster, work, "gap", {"site-packages/cluster/gap.txt": "carried here\n"})
+    cache = request.getfixturevalue("no_cache")
+
+    done = carry_out(cluster, "air_gapped_upgrade", FILE=str(file))
+
+    assert done.code == 0, done.err + done.out
+    assert releases(cluster) == {digest}
+    assert way_out() == 0
+    assert sorted(path.name for path in cache.iterdir()) == ["imported"], "nothing was built or fetched"
+
+
+@long_run
 def test_the_earlier_release_is_gone_back_to(cluster: Operator) -> None:
     [later] = releases(cluster)
 
