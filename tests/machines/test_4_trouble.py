@@ -58,6 +58,7 @@ END
 """
 KEPT_BY_THE_SYSTEM = (
     "/etc/passwd- ", "/etc/group- ", "/etc/shadow- ", "/etc/gshadow- ",  # useradd's copies of what was before
+    "/var/lib/containerd 4",  # a mount of the host's own: containerd closes it to others, and the mount stays
     "/var/lib/systemd/", "/etc/.pwd.lock ", "/var/cache/ldconfig/",
 )  # fmt: skip
 """What Debian writes by itself, in its own time, or keeps of a user who came and went."""
