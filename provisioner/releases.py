@@ -177,7 +177,7 @@ def _keep_archive(home: ClusterHome, bundle: Bundle) -> None:
         return
     with (
         bundle.archive.open("rb") as source,
-        tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", delete=False) as out,
+        tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as out,
     ):
         shutil.copyfileobj(source, out)
     Path(out.name).replace(target)

@@ -18,6 +18,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,8 @@ from typing import Any
 from provisioner.errors import ProvisionError
 
 CLUSTER, FEDERATION = "cluster", "federation"
+_HALF_WRITTEN = re.compile(r"\..+\.[a-z0-9_]{8}")
+"""Names that `write_atomically` and `tempfile` give."""
 _FOLDERS = {CLUSTER: "clusters", FEDERATION: "federation-hosts"}
 
 
@@ -140,7 +143,17 @@ class ClusterHome:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
+            self._remove_half_written()
             yield
+
+    def _remove_half_written(self) -> None:
+        """What killed runs left beside the files that they wrote: keys, among others. Whoever holds the lock writes."""
+        for folder, folders, files in os.walk(self.path):
+            if Path(folder) == self.path:
+                folders[:] = [name for name in folders if name not in (self.machines.name, self.releases.name)]
+            for name in files:
+                if _HALF_WRITTEN.fullmatch(name):
+                    Path(folder, name).unlink(missing_ok=True)
 
 
 def record_of(told: Any) -> ClusterRecord:

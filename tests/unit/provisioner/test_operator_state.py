@@ -103,6 +103,22 @@ def test_two_runs_on_one_cluster_are_told_of_each_other(tmp_path: pathlib.Path) 
         pass
 
 
+def test_what_a_killed_run_had_half_written_goes_with_the_next_lock(tmp_path: pathlib.Path) -> None:
+    home = ClusterHome(tmp_path, "dev")
+    keys = home.pki / "hosts" / "dev-1"
+    keys.mkdir(parents=True)
+    half, whole = keys / ".scheduler.crt.jyaqvr8w", keys / "scheduler.crt"
+    machine = home.machines / "dev-1" / ".profile.abcdefgh"
+    machine.parent.mkdir(parents=True)
+    for path in (half, whole, machine):
+        path.write_text("x")
+
+    with home.lock():
+        pass
+
+    assert [path.exists() for path in (half, whole, machine)] == [False, True, True]
+
+
 def test_a_record_is_read_as_it_was_written(tmp_path: pathlib.Path) -> None:
     home = ClusterHome(tmp_path, "dev")
     record = ClusterRecord(provider="local", nodes=5, subnet="10.89.0.0/24")
