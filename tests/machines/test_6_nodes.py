@@ -1,10 +1,11 @@
 """Nodes come and go: only they are touched, and their Pods go elsewhere first."""
 
 import json
+import signal
 
 import pytest
 
-from tests.machines.conftest import NAME, WEB, Operator, carry_out, long_run
+from tests.machines.conftest import BIN, NAME, WEB, Operator, carry_out, long_run, run
 
 BUDGETED = f"""
 apiVersion: apps/v1
@@ -47,8 +48,18 @@ def test_a_plan_is_printed_and_another_one_refused(cluster: Operator) -> None:
     assert len(cluster.get("nodes")["items"]) == 5
 
 
-def test_a_worker_is_added(cluster: Operator) -> None:
+@pytest.mark.parametrize("place", ["did {}/certificates", "begun {}/files", "did {}/runtime"])
+def test_a_worker_is_half_added(cluster: Operator, place: str) -> None:
+    """The next test goes on from what this one leaves."""
+    killed = {**cluster.env, "PROVISION_FAILPOINT": f"{place.format(f'{NAME}-6')}=kill"}
+
+    assert run([str(BIN / "provision"), "nodes", "add", NAME], env=killed).code == -signal.SIGKILL
+
+
+def test_a_worker_is_added_by_the_same_command(cluster: Operator) -> None:
     before = starts(cluster)
+    other = cluster.provision("nodes", "add", NAME, "--count", "2")
+    assert f"{NAME}-6 came to {NAME} half way" in other.err
 
     done = cluster.provision("nodes", "add", NAME)
 
