@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0
 """Seconds between tries to open the tunnel; each is twice the one before."""
+END_SECONDS = 0.5
+"""For requests that run when a tunnel ends; 0 would be for ever."""
 _HEADERS = 8192
 _HEAD_LIMIT = 64 << 10
 
@@ -75,7 +77,7 @@ async def _hold(federation: ApiClient, member: ApiClient, cluster: str, onward: 
             await Tunnel(way, accept).run()
             log.info("the tunnel to the federation has ended")
     finally:
-        await server.shutdown(timeout=0)
+        await server.shutdown(timeout=END_SECONDS)
 
 
 async def _pass_on(request: web.BaseRequest, member: ApiClient, onward: aiohttp.ClientSession) -> web.StreamResponse:
