@@ -25,7 +25,7 @@ from provisioner.phases.connect import connect_hosts, locked_hosts
 from provisioner.phases.gate import wait_serving
 from provisioner.phases.gather_facts import gather_facts
 from provisioner.phases.join_nodes import start_node_services, start_runtime
-from provisioner.phases.lay_down import lay_down
+from provisioner.phases.lay_down import lay_down, read_recorded, wanted_inputs
 from provisioner.phases.push_bundle import push_bundle, share_bundle
 from provisioner.phases.run import Run
 from provisioner.phases.start_control_plane import start_control_plane
@@ -101,12 +101,27 @@ def needs_upgrade(run: Run, bundle: Bundle) -> bool:
     kept = read_kept(run.home)
     if kept is None or kept.going_to or kept.current.digest != bundle.digest:
         return True
-    return not all(is_upgraded(host, run.facts_of(host), bundle.digest) for host in run.spec.hosts)
+    return not all(
+        is_upgraded(host, run.facts_of(host), bundle.digest, has_files(run, host, bundle.digest))
+        for host in run.spec.hosts
+    )
 
 
-def is_upgraded(host: HostSpec, facts: HostFacts, digest: str) -> bool:
+def is_upgraded(host: HostSpec, facts: HostFacts, digest: str, complete: bool) -> bool:
+    """
+    Args:
+        complete: Its files were laid down to the end. The release is the first of them: where a run was killed right
+            after it, the units are the old ones still, and what runs from them is not stale.
+    """
     runs = all(facts.unit(unit).active and not facts.unit(unit).stale for unit in units_of(host))
-    return facts.release == digest and runs
+    return facts.release == digest and runs and complete
+
+
+def has_files(run: Run, host: HostSpec, digest: str) -> bool:
+    """Whether its files are those of this release, as they were laid down. Facts of all hosts are known."""
+    laid_down = run.facts_of(host).laid_down
+    wanted = wanted_inputs(run, digest)[host.name]
+    return bool(laid_down) and read_recorded(run.home).get(host.name) == (wanted, laid_down)
 
 
 def check_versions(run: Run, bundle: Bundle) -> None:
@@ -206,7 +221,8 @@ class _Upgrading:
 
     async def _is_upgraded(self, host: HostSpec) -> bool:
         await gather_facts(self._run, [host])
-        return is_upgraded(host, self._run.facts_of(host), self._digest)
+        complete = has_files(self._run, host, self._digest)
+        return is_upgraded(host, self._run.facts_of(host), self._digest, complete)
 
     async def gate(self, host: HostSpec) -> None:
         """Raises ProvisionError when it does not serve in time."""

@@ -12,9 +12,11 @@ import pytest
 
 from inventory.sources.nspawn import local_cluster
 from provisioner.actions.plan_upgrade import batches, check_skew, plan_upgrade
+from provisioner.actions.upgrade import is_upgraded
 from provisioner.bundle.build import Bundle
 from provisioner.bundle.files import export_bundle, import_bundle, imported
 from provisioner.errors import InventoryError
+from provisioner.facts.host_facts import HostFacts, UnitFacts, units_of
 
 
 @pytest.mark.parametrize("percent", [1, 10, 20, 25, 50, 99, 100])
@@ -51,6 +53,17 @@ def test_one_minor_forward_is_allowed(have: str, wanted: str) -> None:
 def test_going_back_and_leaving_one_out_are_refused(have: str, wanted: str, said: str) -> None:
     with pytest.raises(InventoryError, match=said):
         check_skew(have, wanted)
+
+
+def test_a_host_whose_units_are_the_old_ones_still_is_not_upgraded() -> None:
+    """A run that was killed right after it had changed the link: everything runs, from what its unit says."""
+    host = local_cluster("dev", 1, "10.89.0.0/24", "/key").hosts[0]
+    units = {unit: UnitFacts(active=True) for unit in units_of(host)}
+    facts = HostFacts(release="new", units=units)
+
+    assert is_upgraded(host, facts, "new", complete=True)
+    assert not is_upgraded(host, facts, "new", complete=False)
+    assert not is_upgraded(host, facts, "newer", complete=True)
 
 
 def a_bundle(folder: pathlib.Path, digest: str = "0123456789abcdef", kubernetes: str = "1.37.1") -> Bundle:
