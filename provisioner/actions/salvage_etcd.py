@@ -16,7 +16,7 @@ from provisioner.actions.snapshot_etcd import fetch_snapshot
 from provisioner.errors import InventoryError, ProvisionError
 from provisioner.operations import etcd
 from provisioner.operations.scratch_etcd import scratch_etcd
-from provisioner.operations.units import stop_units
+from provisioner.operations.units import end_unit
 from provisioner.phases.connect import connect_hosts, locked_hosts
 from provisioner.phases.run import Run
 from provisioner.snapshots.keep import Snapshot
@@ -49,7 +49,7 @@ async def salvage(run: Run, host: HostSpec, others: Sequence[HostSpec]) -> Snaps
     transport = run.transport(host)
     async with locked_hosts(run, [host]):
         with run.progress.phase("Salvage etcd's data"):
-            await stop_units(transport, ("etcd",))
+            await end_unit(transport, "etcd")
             try:
                 await etcd.must(transport, ["sh", "-c", _COPY], "copy the member's data")
                 alone = scratch_etcd(

@@ -6,7 +6,7 @@ from inventory.sources.nspawn import local_cluster
 from provisioner.errors import ProvisionError
 from provisioner.operations import etcd
 from provisioner.operations.pod_exec import exit_code_of
-from provisioner.operations.units import start_units
+from provisioner.operations.units import end_unit, start_units
 from provisioner.phases.apply_addons import addons, contains
 from provisioner.phases.join_nodes import not_ready
 from provisioner.transports.base import CommandResult
@@ -86,3 +86,9 @@ def test_nodes_that_are_missing_or_not_ready_are_named_with_their_reason() -> No
 )
 def test_exit_codes_come_from_the_status_channel(status: bytes, code: int) -> None:
     assert exit_code_of(status) == code
+
+
+async def test_a_unit_that_is_ended_is_not_started_again_meanwhile() -> None:
+    transport = FakeTransport()
+    await end_unit(transport, "etcd")
+    assert [command[1] for command in transport.commands] == ["stop", "kill", "stop", "reset-failed"]
