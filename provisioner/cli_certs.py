@@ -81,7 +81,7 @@ def rotate(name: str, due: bool, as_json: bool, ask_become_pass: bool) -> None:
         with home.lock():
             run = known_run(home, progress, password)
             pending = pending_leaves(run.spec, home.pki, dt.datetime.now(dt.UTC))
-            count = pending if due else give_up_leaves(run.spec, home.pki)
+            count = pending if due else give_up_leaves(run.spec, home.pki, dt.datetime.now(dt.UTC))
             if count:
                 run_to_end(connected(run, apply_cluster(run, record)))
         progress.end()

@@ -87,12 +87,26 @@ def pending_leaves(spec: ClusterSpec, pki: Path, now: dt.datetime) -> int:
     return sum(text.startswith("issue ") for text in pending_certificates(spec, pki, now))
 
 
-def give_up_leaves(spec: ClusterSpec, pki: Path) -> int:
+def give_up_leaves(spec: ClusterSpec, pki: Path, now: dt.datetime) -> int:
     """
     Let every leaf be issued anew by the next run; CAs and keys that others know stay. Returns how many.
 
     The old ones go on being accepted until they end: nobody is locked out while hosts get theirs one by one.
+
+    Raises ProvisionError, and gives nothing up, when a CA has ended: it could not issue others.
     """
+    ended = [
+        one.name
+        for entry in catalogue.AUTHORITIES
+        if (pki / f"{entry.path}.crt").exists()
+        for one in _authority(entry, pki, now)[:1]
+        if one.has_ended
+    ]
+    if ended:
+        raise ProvisionError(
+            "no certificate can be issued", why=f"CA {', '.join(ended)} has expired",
+            next_step=f"Replace the CAs with `provision certs rotate-ca {spec.name}`; that needs SSH alone, no API.",
+        )  # fmt: skip
     count = 0
     for _, _, path in leaf_files(spec, pki):
         if path.exists():

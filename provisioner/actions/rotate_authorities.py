@@ -131,8 +131,9 @@ class _Rotating:
         write_progress(self._pki, Progress(stage, whole=False, back=self._back))
         now = dt.datetime.now(dt.UTC)
         await asyncio.to_thread(settle, self._pki, stage)
-        if not (self._dead and stage in (Stage.START, Stage.TRUST)):  # the old CA signs nothing any more
-            await asyncio.to_thread(issue_certificates, self._run.spec, self._pki, now)
+        if self._dead and stage in (Stage.START, Stage.TRUST):
+            return  # the old CA signs nothing any more, and nobody lets the operator in before the new one has
+        await asyncio.to_thread(issue_certificates, self._run.spec, self._pki, now)
         refresh_kubeconfig(self._run)
 
     async def _is_issued(self, stage: Stage) -> bool:

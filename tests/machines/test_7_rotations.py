@@ -142,7 +142,7 @@ def test_a_ca_has_expired(cluster: Operator) -> None:
     assert "rotate-ca" in cluster.provision("certs", "status", NAME).err
     refused = cluster.provision("certs", "rotate", NAME)
     assert refused.code == 1
-    assert re.search(r"CA .* expired at .*rotate-ca", refused.err, re.S)
+    assert re.search(r"CA ca has expired.*rotate-ca", refused.err)
 
     done = carry_out(cluster, "certificate_expired")
 

@@ -3,8 +3,11 @@
 import datetime as dt
 import pathlib
 
+import pytest
+
 from inventory.sources.nspawn import local_cluster
 from provisioner.actions.certificates import advice, give_up_leaves, lines, pending_leaves, read_certificates
+from provisioner.errors import ProvisionError
 from provisioner.phases import rotate_authorities as rotation
 from provisioner.phases.issue_certificates import issue_certificates
 
@@ -44,7 +47,7 @@ def test_rotation_issues_leaves_anew_and_leaves_cas_alone(tmp_path: pathlib.Path
     issue_certificates(SPEC, tmp_path, MADE)
     cas = {path: path.read_bytes() for path in tmp_path.rglob("*ca.*")}
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.crt") if path not in cas}
-    count = give_up_leaves(SPEC, tmp_path)
+    count = give_up_leaves(SPEC, tmp_path, MADE)
     assert count == len(before)
     issue_certificates(SPEC, tmp_path, MADE + dt.timedelta(days=1))
     assert all(path.read_bytes() == content for path, content in cas.items())
@@ -73,3 +76,11 @@ def test_both_generations_of_cas_are_told_while_they_are_rotated(tmp_path: pathl
     rotation.settle(tmp_path, rotation.Stage.TRUST)
     names = [one.name for one in read_certificates(SPEC, tmp_path, MADE)]
     assert names[:2] == ["ca", "ca, trusted too"]
+
+
+def test_nothing_is_given_up_that_could_not_be_issued_anew(tmp_path: pathlib.Path) -> None:
+    issue_certificates(SPEC, tmp_path, MADE)
+    before = sorted(tmp_path.rglob("*.crt"))
+    with pytest.raises(ProvisionError, match=r"etcd-ca, front-proxy-ca has expired.*rotate-ca dev"):
+        give_up_leaves(SPEC, tmp_path, MADE + dt.timedelta(days=4000))
+    assert sorted(tmp_path.rglob("*.crt")) == before
