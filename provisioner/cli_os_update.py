@@ -5,18 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.cli_plans import DRY_RUN_PLAN, plan_is_wanted
-from provisioner.command_line import (
-    ASK_BECOME_PASS,
-    JSON,
-    connected,
-    home_of,
-    known_run,
-    print_json,
-    reported,
-    require_record,
-    run_to_end,
-    sudo_password,
-)
+from provisioner.command_line import ASK_BECOME_PASS, JSON, HowToReach, working_on
 
 if TYPE_CHECKING:
     from provisioner.execution.actions import ActionPlan
@@ -46,24 +35,16 @@ def os_update(
     ask_become_pass: bool,
 ) -> None:
     """Bring newer packages to every host, one master at a time, then workers in batches."""
-    password = sudo_password(ask_become_pass)
-    with reported(as_json) as progress:
-        home = home_of(name)
-        require_record(home)
-        with home.lock():
-            run = known_run(home, progress, password)
-            work = _update(run, reboot, batch, drain_timeout, digest, dry_run=dry_run, as_json=as_json)
-            done = run_to_end(connected(run, work))
-        progress.end()
+    with working_on(name, as_json, HowToReach.asking(ask_become_pass)) as work:
+        run = work.run()
+        done = work.finish(run, _update(run, reboot, batch, drain_timeout, digest, dry_run=dry_run, as_json=as_json))
         if done is None:
             return
         changed = sorted({action.host for action in done if action.host})
-        if as_json:
-            print_json({"event": "done", "cluster": name, "changed": changed})
-        elif changed:
-            click.echo(f"Cluster {name}: the packages of {', '.join(changed)} are up to date.")
-        else:
-            click.echo("Nothing to do: every host has the newest packages.")
+        text = f"Cluster {name}: the packages of {', '.join(changed)} are up to date."
+        work.say(
+            text if changed else "Nothing to do: every host has the newest packages.", cluster=name, changed=changed
+        )
 
 
 async def _update(
