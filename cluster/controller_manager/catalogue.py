@@ -21,6 +21,7 @@ from cluster.controller_manager.node_ipam import NodeIpamController
 from cluster.controller_manager.node_lifecycle import NodeLifecycleController
 from cluster.controller_manager.pod_garbage_collector import PodGarbageCollector
 from cluster.controller_manager.replica_set import replica_set_controller, replication_controller
+from cluster.controller_manager.resource_quota import ResourceQuotaController
 from cluster.controller_manager.root_ca_publisher import RootCaPublisher
 from cluster.controller_manager.service_account import ServiceAccountController
 from cluster.controller_manager.stateful_set import StatefulSetController
@@ -49,6 +50,7 @@ CONTROLLERS: Mapping[str, Make] = {
     "job-controller": JobController,
     "cronjob-controller": CronJobController,
     "disruption-controller": DisruptionController,
+    "resourcequota-controller": ResourceQuotaController,
     "endpoints-controller": EndpointsController,
     "endpointslice-controller": EndpointSliceController,
     "garbage-collector-controller": GarbageCollector,
