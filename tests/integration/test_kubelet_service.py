@@ -15,7 +15,8 @@ import aiohttp
 import psutil
 import pytest
 
-from cluster.kubelet import eviction, server
+from cluster.client import serving_tls
+from cluster.kubelet import eviction
 from cluster.kubelet.cri_runtime import CriRuntime
 from cluster.kubelet.node_status import Pressure
 from cluster.kubelet.runtime import ContainerState
@@ -131,7 +132,7 @@ async def test_callers_are_known_and_allowed_by_the_apiserver(api: "Api", host: 
 async def test_a_renewed_serving_certificate_is_taken_up(
     api: "Api", host: ContainerdHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "CERTIFICATE_SECONDS", 0.2)
+    monkeypatch.setattr(serving_tls, "CHECK_INTERVAL", 0.2)
     await api.namespace("certs")
     pairs = [ensure_serving_pair(host.directory / f"pki{n}", f"node-{n}", ()) for n in range(2)]
     used = [host.directory / "used.crt", host.directory / "used.key"]
