@@ -308,7 +308,7 @@ def _log_in(spec: HostSpec, access: SshAccess) -> Any:
             why=f"{error.hostname} shows {shown}, pinned is {error.expected_key.fingerprint}",
             next_step="Somebody else may answer in its place. If the host was made anew, compare with "
             "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on its console, then run "
-            f"`provision nodes accept-key {cluster} {spec.name} --fingerprint {shown}`.",
+            f"`provision nodes accept-key {cluster} {spec.name} --fingerprint {shown}`; else do not go on.",
         ) from error  # fmt: skip
     except paramiko.AuthenticationException as error:
         raise AuthenticationFailedError(
