@@ -34,8 +34,11 @@ class Masters:
     def provision(self, *args: str) -> Done:
         return self.person.provision(*args)
 
+    def try_kubectl(self, *args: str) -> Done:
+        return run([self.person.kubectl_binary, f"--kubeconfig={self.kubeconfig}", *args])
+
     def kubectl(self, *args: str) -> str:
-        done = run([self.person.kubectl_binary, f"--kubeconfig={self.kubeconfig}", *args])
+        done = self.try_kubectl(*args)
         assert done.code == 0, done.err
         return done.out
 
@@ -64,7 +67,9 @@ class Masters:
     def die(self, name: str) -> None:
         """Its power is cut; returns when the cluster has noticed."""
         assert self.provision("machines", "kill", NAME, name).code == 0
-        self.kubectl("wait", "--for=condition=Ready=Unknown", f"node/{name}", "--timeout=90s")
+        # Not one call: the virtual address may be on its way from the machine that died.
+        gone = ("wait", "--for=condition=Ready=Unknown", f"node/{name}", "--timeout=5s")
+        wait_for(f"node {name} is unknown", lambda: self.try_kubectl(*gone).code == 0, 120)
 
     def runbook(self, page: str, node: str) -> Done:
         env = {**self.person.env, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
