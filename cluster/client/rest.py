@@ -16,6 +16,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -82,14 +83,19 @@ class ApiClient:
         user_agent: str = "hanse",
         connections: int = 100,
         token_source: Callable[[], str] | None = None,
+        on_refused: Callable[[], None] | None = None,
         dial: Dial | None = None,
     ) -> None:
-        """`dial` makes the connections to servers that have no address; their URL is http."""
+        """
+        `dial` makes the connections to servers that have no address; their URL is http. `on_refused` hears when the
+        servers do not know who we are (401).
+        """
         self.config = config
         self._dial = dial
         self._user_agent = user_agent
         self._connections = connections
         self._tls = TlsFiles(config)
+        self._on_refused = on_refused
         self._token_source = token_source
         """Asked before each request, for tokens that change; counts before the configuration's."""
         self._token_file = TokenFile(config.token_file) if config.token_file and not config.token else None
@@ -246,7 +252,7 @@ class ApiClient:
                     self._reached()
                     if response.status < 400:
                         return content
-                    error = _error_of(response, content)
+                    error = self._error_of(response, content)
                     after = response.headers.get("Retry-After", "")
             except aiohttp.ClientConnectorError as failure:  # never sent
                 self._away = True
@@ -320,7 +326,7 @@ class ApiClient:
         try:
             async with self._open("GET", path, params, None, headers, streaming=True) as response:
                 if response.status >= 400:
-                    raise _error_of(response, await response.read())
+                    raise self._error_of(response, await response.read())
                 self._reached()
                 if on_open is not None:
                     on_open()
@@ -441,6 +447,15 @@ class ApiClient:
         token = self._token()
         return {"Authorization": f"Bearer {token}"} if token else {}
 
+    def _error_of(self, response: aiohttp.ClientResponse, content: bytes) -> ApiError:
+        if response.status == HTTPStatus.UNAUTHORIZED and self._on_refused is not None:
+            self._on_refused()
+        try:
+            answered = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            answered = content[:1024].decode("utf-8", "replace")
+        return from_status(answered, response.status)
+
     def context(self) -> ssl.SSLContext:
         """For connections beside this pool's. Raises ServiceUnavailable."""
         return self._ssl()
@@ -484,14 +499,6 @@ def _selection(label_selector: str, field_selector: str, resource_version: str) 
         "resourceVersion": resource_version,
     }
     return {key: value for key, value in given.items() if value}
-
-
-def _error_of(response: aiohttp.ClientResponse, content: bytes) -> ApiError:
-    try:
-        answered = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        answered = content[:1024].decode("utf-8", "replace")
-    return from_status(answered, response.status)
 
 
 def _retry_wait(code: int, retry_after: str) -> float | None:

@@ -7,6 +7,7 @@ Source: kube-controller-manager, the names in pkg/controller names and the boots
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime as dt
 import logging
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 NAMESPACE = "kube-system"
 LIFETIME = 3600  # seconds that are asked for; the apiserver may grant fewer
 RENEW_AT = 0.8  # of the life that was granted
+REFUSED_PAUSE = 1.0  # seconds from a refusal to the renewal
 TRY_AGAIN = 5.0  # seconds after a renewal that failed
 
 ACCOUNTS: Mapping[str, str] = {
@@ -49,20 +51,28 @@ class ControllerLogins:
         self._tokens: dict[str, str] = {}
         self._clients: dict[str, ApiClient] = {}
         self._granted = float(LIFETIME)
+        self._refused = asyncio.Event()
 
     def client_of(self, controller: str) -> ApiClient:
         return self._clients[account_of(controller)]
 
     async def run(self) -> None:
-        """Renews all tokens together, at four fifths of the life that was granted."""
+        """
+        Renews all tokens together, at four fifths of the life that was granted, or when one is refused: the key that
+        signed it may count no longer.
+        """
         wait = self._granted * RENEW_AT
         while True:
-            await asyncio.sleep(wait)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._refused.wait(), wait)
+                await asyncio.sleep(REFUSED_PAUSE)  # others are refused as well, and may be so again
+            self._refused.clear()
             try:
                 await self.renew(self._clients)
                 wait = self._granted * RENEW_AT
-            except ApiError as error:
-                log.warning("cannot renew the controllers' tokens, trying again in %g s: %s", TRY_AGAIN, error)
+            except* ApiError as failures:
+                why = failures.exceptions[0]
+                log.warning("cannot renew the controllers' tokens, trying again in %g s: %s", TRY_AGAIN, why)
                 wait = TRY_AGAIN
 
     async def renew(self, accounts: Iterable[str]) -> None:
@@ -92,6 +102,7 @@ class ControllerLogins:
             config,
             user_agent=f"kube-controller-manager/{account}",
             token_source=lambda: self._tokens[account],
+            on_refused=self._refused.set,
         )
         self._clients[account] = client
         return client

@@ -192,8 +192,14 @@ def way_out(cluster: Operator) -> Iterator[Callable[[], int]]:
     """Hosts reach each other and this machine alone; tells how many packets wanted more than that."""
     record = json.loads((cluster.home / "clusters" / NAME / "cluster.json").read_text())
     subnet = record["subnet"]
-    rules = f"""table inet air-gap {{ chain out {{
-        type filter hook forward priority -200; ip saddr {subnet} ip daddr != {subnet} counter drop; }} }}"""
+    rules = f"""
+table inet air-gap {{
+    chain out {{
+        type filter hook forward priority -200
+        ip saddr {subnet} ip daddr != {subnet} counter drop
+    }}
+}}
+"""
     assert run(["nft", "-f", "-"], stdin=rules).code == 0
 
     def counted() -> int:
