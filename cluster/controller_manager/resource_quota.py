@@ -92,16 +92,15 @@ class ResourceQuotaController:
         recount = self._recount(resource)
 
         def updated(before: Object, after: Object) -> None:
-            if _frees(before, after):
+            # Pods change all the while, and mostly nobody limits them.
+            if len(self._quotas) and _frees(before, after):
                 recount(after)
 
         return updated
 
     def _recount(self, resource: Resource) -> Callable[[Object], None]:
         def recount(obj: Object) -> None:
-            for existing in self._quotas.list():
-                if existing["metadata"]["namespace"] != obj["metadata"].get("namespace"):
-                    continue
+            for existing in self._quotas.list(obj["metadata"]["namespace"]):
                 if resource.qualified in counted_kinds((existing.get("spec") or {}).get("hard") or ()):
                     self.controller.queue.add_after(key_of(existing), _SETTLE)
 
